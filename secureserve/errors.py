@@ -1,0 +1,259 @@
+"""Every exception of the package, in one tree that says first whose fault it was.
+
+`ConfigurationError` and `LifecycleError` are the caller's, `CredentialError` is in the files, `PeerError` came over the
+wire, `IssuanceError` from a certificate authority. Each names the thing, the value and what to do about it. No message
+and no attribute holds key material, a password or a token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+__all__ = [
+    "AlreadyStarted",
+    "BadRequest",
+    "BodyTooLarge",
+    "BodyTruncated",
+    "ChainBroken",
+    "ConfigurationError",
+    "CredentialError",
+    "Expired",
+    "HandshakeFailed",
+    "HeadTooLarge",
+    "IssuanceError",
+    "KeyMismatch",
+    "LifecycleError",
+    "NameNotCovered",
+    "NoCredential",
+    "NotYetValid",
+    "PeerError",
+    "PeerTimeout",
+    "PlainHTTPOnTLSPort",
+    "SecureServeError",
+    "StartFailed",
+    "StopTimedOut",
+    "UnreadableCertificate",
+    "UnreadableKey",
+    "UsageNotAllowed",
+    "WeakKey",
+]
+
+
+class SecureServeError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+
+class ConfigurationError(SecureServeError):
+    """A setting that cannot be honoured.
+
+    Args:
+        key: The setting's one name, such as ``socket_port``.
+        value: What it was set to. Never pass a secret: pass ``None`` and describe it in `problem`.
+        problem: What is wrong with it, as a clause (``is not a port``).
+        remedy: What to write instead, as a sentence.
+        file: The configuration file it came from.
+        line: Its line in that file, counted from 1.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        value: object,
+        problem: str,
+        remedy: str = "",
+        *,
+        file: str | os.PathLike[str] | None = None,
+        line: int | None = None,
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.problem = problem
+        self.remedy = remedy
+        self.file = file
+        self.line = line
+        place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        shown = "" if value is None else f" = {value!r}"
+        super().__init__(f"{place}{key}{shown} {problem}." + (f" {remedy}" if remedy else ""))
+
+
+class CredentialError(SecureServeError):
+    """A certificate chain or private key that must not be served.
+
+    Args:
+        message: What is wrong and what to do, naming the file where there is one.
+        path: The file that it was found in.
+    """
+
+    def __init__(self, message: str, *, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = path
+        super().__init__(message)
+
+
+class UnreadableCertificate(CredentialError):
+    """The certificate file is missing, not permitted, or holds no certificate."""
+
+
+class UnreadableKey(CredentialError):
+    """The private key is missing, not permitted, not a key, or its password does not open it."""
+
+
+class KeyMismatch(CredentialError):
+    """The private key does not belong to the leaf certificate."""
+
+
+class ChainBroken(CredentialError):
+    """The chain is out of order, or a link was not signed by the next."""
+
+
+class Expired(CredentialError):
+    """A certificate's notAfter has passed."""
+
+
+class NotYetValid(CredentialError):
+    """A certificate's notBefore is still to come."""
+
+
+class NameNotCovered(CredentialError):
+    """The leaf certificate does not cover a name that it has to."""
+
+
+class NoCredential(CredentialError):
+    """There is nothing to serve: no source gave a credential."""
+
+
+class UsageNotAllowed(CredentialError):
+    """The leaf's key usage or extended key usage does not allow TLS server authentication (RFC 5280, 4.2.1.12)."""
+
+
+class WeakKey(CredentialError):
+    """The leaf's key or a signature in the chain is weaker than any client should accept."""
+
+
+class PeerError(SecureServeError):
+    """Something a peer did or failed to do. Counted, logged at INFO or below, and answered where that helps.
+
+    Attributes:
+        status_hint: The HTTP status to answer with, or None where nothing can be answered.
+        reason: The word under which it is counted.
+    """
+
+    status_hint: int | None = None
+    reason: str = "peer_error"
+
+
+class HandshakeFailed(PeerError):
+    """The TLS handshake did not succeed.
+
+    Args:
+        message: What happened, in the engine's words.
+        alert: The TLS alert sent or received (RFC 8446, 6.2), such as ``unrecognized_name``, where known.
+        alert_sent_by_peer: Whether it was the peer who sent it.
+    """
+
+    reason = "handshake_failed"
+
+    def __init__(self, message: str, *, alert: str | None = None, alert_sent_by_peer: bool = False) -> None:
+        self.alert = alert
+        self.alert_sent_by_peer = alert_sent_by_peer
+        super().__init__(message)
+
+
+class PlainHTTPOnTLSPort(PeerError):
+    """The first bytes were a plain HTTP request where TLS is spoken."""
+
+    status_hint = 400
+    reason = "plain_http"
+
+
+class PeerTimeout(PeerError):
+    """The peer did not finish a phase within its deadline."""
+
+    status_hint = 408
+    reason = "timeout"
+
+
+class BadRequest(PeerError):
+    """The request breaks a rule of RFC 9110 or RFC 9112, or asks for what this server does not do.
+
+    Args:
+        message: Which rule, in one line that may be shown to the peer.
+        status: The status to answer with.
+    """
+
+    reason = "bad_request"
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        self.status_hint = status
+        super().__init__(message)
+
+
+class HeadTooLarge(BadRequest):
+    """The request head, its target or one of its fields is larger than allowed."""
+
+    reason = "head_too_large"
+
+    def __init__(self, message: str, *, status: int = 413) -> None:
+        super().__init__(message, status=status)
+
+
+class BodyTooLarge(BadRequest):
+    """The request body is larger than ``max_request_body_size``."""
+
+    reason = "body_too_large"
+
+    def __init__(self, message: str, *, status: int = 413) -> None:
+        super().__init__(message, status=status)
+
+
+class BodyTruncated(PeerError, OSError):
+    """The request body ended early, came too slowly, or was malformed; what was read of it must not be trusted.
+
+    It is an OSError as well, so that frameworks which expect one from ``wsgi.input`` treat it as a disconnect.
+    """
+
+    status_hint = 400
+    reason = "body_truncated"
+
+
+class IssuanceError(SecureServeError):
+    """A certificate authority did not issue.
+
+    Args:
+        message: What happened and what to do.
+        problem_type: The ``type`` of the RFC 8555 problem document (section 6.7).
+        detail: Its ``detail``.
+        subproblems: Its ``subproblems``, each with an ``identifier``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem_type: str | None = None,
+        detail: str | None = None,
+        subproblems: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.problem_type = problem_type
+        self.detail = detail
+        self.subproblems = tuple(subproblems)
+        super().__init__(message)
+
+
+class LifecycleError(SecureServeError):
+    """A step of a server's life that was not possible then."""
+
+
+class AlreadyStarted(LifecycleError):
+    """Asked to start what is running."""
+
+
+class StartFailed(LifecycleError):
+    """A server did not become ready."""
+
+
+class StopTimedOut(LifecycleError):
+    """A server did not stop within its bound; the message names the threads that are left."""

@@ -1,0 +1,1 @@
+"""The non-blocking side: nothing here waits for one peer."""

@@ -1,0 +1,1 @@
+"""The lifecycle: the managed-server API."""

@@ -1,0 +1,1 @@
+"""Test certificates and servers, without pytest."""

@@ -1,0 +1,1 @@
+"""How we speak: policy, engines, and what was negotiated."""

@@ -1,0 +1,1 @@
+"""The TLS libraries behind one interface."""
