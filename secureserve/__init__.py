@@ -1,1 +1,1 @@
-"""A TLS-enabled, threaded HTTP server toolkit. The façade: import what you need from here; importing it starts nothing."""
+"""A TLS-enabled, threaded HTTP server toolkit: the façade. Importing it starts nothing and loads no heavy library."""

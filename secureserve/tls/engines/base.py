@@ -74,7 +74,7 @@ class Transport(Protocol):
         """Return how many decrypted bytes wait inside; a selector never tells of them."""
 
     def close_notify(self) -> Want | None:
-        """Say that nothing more will be sent (RFC 8446, 6.1). Does not wait for the peer's. None when it is on its way."""
+        """Say that nothing more will be sent (RFC 8446, 6.1), without waiting for the peer's. None when on its way."""
 
     def close(self) -> None:
         """Close the socket, at once and without a word. Harmless when closed."""
