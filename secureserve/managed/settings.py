@@ -1,0 +1,597 @@
+"""Every setting there is, in one table.
+
+What `Server` has as attributes, what a configuration file may hold as ``server.X`` and ``engine.X``, what the
+environment may hold as ``SECURESERVE_X``, what ``secureserve run`` takes as ``--x``, and the reference page: all of it
+is this table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.errors import ConfigurationError
+from secureserve.managed import kinds
+from secureserve.managed.kinds import FLAG, Unacceptable, choice, integer, list_of, optional, seconds, size
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+    from secureserve.managed.kinds import Kind
+
+__all__ = ["ENGINE_SETTINGS", "ENVIRONMENT_PREFIX", "REFUSED", "SETTINGS", "Section", "Setting", "find", "nearest"]
+
+ENVIRONMENT_PREFIX: Final = "SECURESERVE_"
+
+
+class Section(enum.Enum):
+    """The chapters of the reference page and of ``--help``."""
+
+    APPLICATION = "What is served"
+    ADDRESS = "Where it listens"
+    TLS = "TLS and certificates"
+    LIMITS = "Limits on requests"
+    THREADS = "Threads and overload"
+    TIMEOUTS = "Timeouts"
+    PEERS = "Proxies and peers"
+    LOGS = "Logs and statistics"
+    PROCESS = "The process"
+
+
+class _SameAsDefault(enum.Enum):
+    """The mark of a setting whose command-line default is the API's."""
+
+    SAME = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: Its one name: attribute, config key after ``server.``, and in upper case the environment variable.
+        kind: What values it may have.
+        default: What it is when nobody sets it through the Python API.
+        doc: What it does, in one sentence that names the unit.
+        section: The chapter it is in.
+        on_command_line: Whether ``secureserve run`` has an option for it.
+        command_line_default: What it is when ``secureserve run`` is not told; see `default_for_command_line`.
+        reloadable: Whether SIGHUP may change it in a running server.
+        secret: Whether its value must never be shown.
+        scope: ``server`` or ``engine``, the first word of its config key.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str
+    section: Section
+    on_command_line: bool = True
+    command_line_default: Any = _SameAsDefault.SAME
+    reloadable: bool = False
+    secret: bool = False
+    scope: str = "server"
+
+    @property
+    def key(self) -> str:
+        """The name in a configuration file: ``server.socket_port``."""
+        return f"{self.scope}.{self.name}"
+
+    @property
+    def environment_variable(self) -> str:
+        """The name in the environment: ``SECURESERVE_SOCKET_PORT``."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def option(self) -> str:
+        """The name on the command line: ``--socket-port``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed values, where they can be listed."""
+        return self.kind.choices
+
+    @property
+    def default_for_command_line(self) -> Any:
+        """The value `secureserve run` uses when it is not told another."""
+        return self.default if self.command_line_default is _SameAsDefault.SAME else self.command_line_default
+
+    def parse(
+        self,
+        value: object,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        line: int | None = None,
+        key: str | None = None,
+    ) -> Any:
+        """Return `value`, a Python object, as what the setting holds.
+
+        Args:
+            value: What somebody set.
+            file: The configuration file it came from.
+            line: Its line there, counted from 1.
+            key: What to call the setting in an error, where that is not its name.
+
+        Raises:
+            ConfigurationError: It is not of the setting's kind.
+        """
+        try:
+            return self.kind.accept(value)
+        except Unacceptable as error:
+            raise self._refusal(value, error, file, line, key) from None
+
+    def parse_text(
+        self, text: str, *, file: str | os.PathLike[str] | None = None, line: int | None = None, key: str | None = None
+    ) -> Any:
+        """Return `text`, from the environment or a command line, as what the setting holds.
+
+        Raises:
+            ConfigurationError: It cannot be read as the setting's kind.
+        """
+        try:
+            return self.kind.read(text)
+        except Unacceptable as error:
+            raise self._refusal(text, error, file, line, key) from None
+
+    def _refusal(
+        self,
+        value: object,
+        error: Unacceptable,
+        file: str | os.PathLike[str] | None,
+        line: int | None,
+        key: str | None,
+    ) -> ConfigurationError:
+        shown = None if self.secret else value
+        return ConfigurationError(key or self.name, shown, error.problem, error.remedy, file=file, line=line)
+
+
+def find(name: str, table: Mapping[str, Setting] | None = None) -> Setting:
+    """Return the setting called `name`.
+
+    Raises:
+        ConfigurationError: There is none; the message names the nearest that there is.
+    """
+    table = SETTINGS if table is None else table
+    try:
+        return table[name]
+    except KeyError:
+        raise ConfigurationError(name, None, "is not a setting", REFUSED.get(name) or nearest(name, table)) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the sentence that suggests which of the `known` names somebody meant by `name`."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]}?" if close else "The reference page of settings lists them all."
+
+
+def _table(*settings: Setting) -> Mapping[str, Setting]:
+    return MappingProxyType({setting.name: setting for setting in settings})
+
+
+_PHASE = "None: derived from socket_timeout"
+
+SETTINGS: Final[Mapping[str, Setting]] = _table(
+    Setting(
+        "application",
+        kinds.OBJECT,
+        None,
+        "The WSGI callable to serve, or its name as module:attribute.",
+        Section.APPLICATION,
+        on_command_line=False,
+    ),
+    Setting(
+        "httpserverclass",
+        kinds.OBJECT,
+        None,
+        "The class of HTTP server to build instead of ours, or its dotted name; it is called with the managing server.",
+        Section.APPLICATION,
+        on_command_line=False,
+    ),
+    Setting(
+        "instance",
+        kinds.OBJECT,
+        None,
+        "An HTTP server made by you, to be managed as it is; the attributes that build one then have no effect.",
+        Section.APPLICATION,
+        on_command_line=False,
+    ),
+    Setting(
+        "protocol_version",
+        choice("HTTP/1.1", "HTTP/1.0"),
+        "HTTP/1.1",
+        "The version of the status line, which also limits the features used.",
+        Section.APPLICATION,
+    ),
+    Setting(
+        "wsgi_version",
+        kinds.WSGI_VERSION,
+        (1, 0),
+        "The version of WSGI that the application is called with.",
+        Section.APPLICATION,
+        on_command_line=False,
+    ),
+    Setting(
+        "server_name",
+        optional(kinds.TEXT),
+        None,
+        "The text of the Server response header; None: the package's name without a version.",
+        Section.APPLICATION,
+    ),
+    Setting(
+        "socket_host",
+        optional(kinds.HOST),
+        None,
+        "The address or host name to listen on; None: every interface, IPv4 and IPv6.",
+        Section.ADDRESS,
+    ),
+    Setting("socket_port", kinds.PORT, 8080, "The TCP port; 0 asks the system for a free one.", Section.ADDRESS),
+    Setting(
+        "socket_file",
+        optional(kinds.UNIX_PATH),
+        None,
+        "The path of a unix socket to listen on instead; socket_host and socket_port are then ignored.",
+        Section.ADDRESS,
+    ),
+    Setting(
+        "socket_mode",
+        kinds.MODE,
+        0o600,
+        "The permissions of the unix socket, an octal number.",
+        Section.ADDRESS,
+    ),
+    Setting(
+        "socket_owner",
+        optional(kinds.TEXT),
+        None,
+        "The owner of the unix socket as user, user:group or :group; None: whoever runs the server.",
+        Section.ADDRESS,
+    ),
+    Setting(
+        "socket_queue_size",
+        integer(minimum=1, maximum=65_535),
+        5,
+        "The listen backlog: how many connections the system keeps for us to accept.",
+        Section.ADDRESS,
+        command_line_default=1024,
+    ),
+    Setting(
+        "reuse_port",
+        FLAG,
+        False,
+        "Set SO_REUSEPORT, so that several processes may listen on the port.",
+        Section.ADDRESS,
+    ),
+    Setting("nodelay", FLAG, True, "Set TCP_NODELAY on every connection.", Section.ADDRESS),
+    Setting(
+        "ssl_certificate",
+        optional(kinds.PATH),
+        None,
+        "The path of the certificate with its chain (PEM, or PKCS#12 with its key).",
+        Section.TLS,
+        reloadable=True,
+    ),
+    Setting(
+        "ssl_private_key",
+        optional(kinds.PATH),
+        None,
+        "The path of the certificate's private key; None: it is in the certificate's file.",
+        Section.TLS,
+        reloadable=True,
+    ),
+    Setting(
+        "ssl_certificate_chain",
+        optional(kinds.PATH),
+        None,
+        "The path of the intermediate certificates, where ssl_certificate holds the leaf alone.",
+        Section.TLS,
+        reloadable=True,
+    ),
+    Setting(
+        "ssl_private_key_password",
+        optional(kinds.PASSWORD),
+        None,
+        "The password of the private key, or a callable that returns it.",
+        Section.TLS,
+        on_command_line=False,
+        reloadable=True,
+        secret=True,
+    ),
+    Setting(
+        "ssl_private_key_password_file",
+        optional(kinds.PATH),
+        None,
+        "The path of a file whose first line is the password of the private key.",
+        Section.TLS,
+        reloadable=True,
+    ),
+    Setting(
+        "ssl_module",
+        choice("pyopenssl", "builtin"),
+        "pyopenssl",
+        "The TLS engine: pyopenssl brings its own OpenSSL, builtin is the standard library's.",
+        Section.TLS,
+    ),
+    Setting(
+        "tls_policy",
+        choice("intermediate", "modern"),
+        "intermediate",
+        "The TLS policy: intermediate is TLS 1.2 and 1.3, modern is TLS 1.3 alone.",
+        Section.TLS,
+    ),
+    Setting(
+        "ssl_ciphers",
+        optional(list_of(kinds.TEXT, "TLS 1.2 cipher suites", separators=",:")),
+        None,
+        "The TLS 1.2 cipher suites to allow, best first, separated by commas or colons; None: the policy's.",
+        Section.TLS,
+    ),
+    Setting(
+        "ssl_ciphersuites",
+        optional(list_of(kinds.TEXT, "TLS 1.3 cipher suites", separators=",:")),
+        None,
+        "The TLS 1.3 cipher suites to allow, best first, separated by commas or colons; None: the policy's.",
+        Section.TLS,
+    ),
+    Setting(
+        "ssl_client_ca",
+        optional(kinds.PATH),
+        None,
+        "The path of the CA certificates that client certificates are verified against.",
+        Section.TLS,
+        reloadable=True,
+    ),
+    Setting(
+        "ssl_client_verify",
+        choice("none", "optional", "required"),
+        "none",
+        "Whether clients are asked for a certificate, and whether they must have one.",
+        Section.TLS,
+    ),
+    Setting(
+        "max_request_header_size",
+        size(),
+        500 * 1024,
+        "The largest request head in bytes, beyond which the answer is 413; 0: the Front's own limit.",
+        Section.LIMITS,
+        reloadable=True,
+    ),
+    Setting(
+        "max_request_body_size",
+        size(),
+        100 * 1024 * 1024,
+        "The largest request body in bytes, beyond which the answer is 413; 0: no limit.",
+        Section.LIMITS,
+        reloadable=True,
+    ),
+    Setting(
+        "max_buffered_body_size",
+        size(),
+        64 * 1024,
+        "The largest request body in bytes that is gathered before a worker thread is given the request.",
+        Section.LIMITS,
+    ),
+    Setting("thread_pool", integer(minimum=1, maximum=10_000), 10, "The number of worker threads.", Section.THREADS),
+    Setting(
+        "thread_pool_max",
+        integer(minimum=1, maximum=10_000, also=(-1,)),
+        -1,
+        "The number of worker threads that thread_pool may grow to under load; -1: it does not grow.",
+        Section.THREADS,
+    ),
+    Setting(
+        "accepted_queue_size",
+        integer(minimum=1, also=(-1,)),
+        -1,
+        "How many complete requests may wait for a worker thread; -1: as many as there are connections.",
+        Section.THREADS,
+    ),
+    Setting(
+        "accepted_queue_timeout",
+        seconds(),
+        10,
+        "The seconds that the queue may stay full before requests are answered 503.",
+        Section.THREADS,
+    ),
+    Setting(
+        "shutdown_timeout",
+        seconds(),
+        5,
+        "The seconds that requests in progress get to finish when the server stops.",
+        Section.THREADS,
+        command_line_default=30,
+        reloadable=True,
+    ),
+    Setting(
+        "max_connections",
+        integer(minimum=1),
+        10_000,
+        "The number of connections that may be open at once.",
+        Section.THREADS,
+    ),
+    Setting(
+        "max_connections_per_address",
+        optional(integer(minimum=1)),
+        None,
+        "The number of connections that one client address (IPv6: one /64) may have open; None: no limit of its own.",
+        Section.THREADS,
+    ),
+    Setting(
+        "max_idle_connections",
+        integer(minimum=0),
+        5_000,
+        "The number of idle keep-alive connections to keep; beyond it the longest idle is closed.",
+        Section.THREADS,
+    ),
+    Setting(
+        "socket_timeout",
+        seconds(minimum=0.001),
+        10,
+        "The seconds from which each phase of a connection takes its own deadline, unless that is set.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "handshake_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds for a whole TLS handshake; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "read_header_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds for a whole request head; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "keep_alive_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds that a connection may stay idle between requests; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "write_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds for a peer to take what is left of a response; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "start_timeout",
+        seconds(minimum=0.001),
+        60,
+        "The seconds that the HTTP server may take to become ready.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "plain_http",
+        choice("reject", "redirect"),
+        "reject",
+        "What plain HTTP on the TLS port is answered with: 400, or a redirect to https.",
+        Section.PEERS,
+    ),
+    Setting(
+        "redirect_port",
+        optional(kinds.PORT),
+        None,
+        "A second port, spoken to in plain HTTP, that only redirects to https; None: there is none.",
+        Section.PEERS,
+    ),
+    Setting(
+        "hsts",
+        optional(kinds.TEXT),
+        None,
+        "The value of the Strict-Transport-Security header to send with every response over TLS.",
+        Section.PEERS,
+    ),
+    Setting(
+        "proxy_protocol",
+        FLAG,
+        False,
+        "Expect a PROXY protocol header (version 1 or 2) before everything else.",
+        Section.PEERS,
+    ),
+    Setting(
+        "proxy_allow_ips",
+        list_of(kinds.NETWORK, "networks"),
+        (),
+        "The networks from which a PROXY protocol header is believed.",
+        Section.PEERS,
+    ),
+    Setting(
+        "reverse_dns",
+        FLAG,
+        False,
+        "Set REMOTE_HOST by looking up the client's address, confirmed forward.",
+        Section.PEERS,
+    ),
+    Setting(
+        "reverse_dns_timeout",
+        seconds(minimum=0.001),
+        1.0,
+        "The seconds that a request waits for its client's name at most.",
+        Section.PEERS,
+    ),
+    Setting(
+        "peercreds",
+        FLAG,
+        False,
+        "Put the peer's process, user and group numbers into the environ (unix sockets only).",
+        Section.PEERS,
+    ),
+    Setting(
+        "peercreds_resolve",
+        FLAG,
+        False,
+        "Put the names of the peer's user and group into the environ as well.",
+        Section.PEERS,
+    ),
+    Setting("statistics", FLAG, False, "Count requests and bytes for each worker thread.", Section.LOGS),
+)
+"""The settings of one server, by name, in the order of the reference page."""
+
+ENGINE_SETTINGS: Final[Mapping[str, Setting]] = _table(
+    Setting(
+        "pid_file",
+        optional(kinds.PATH),
+        None,
+        "The path of a file to keep the process number in, locked while it runs.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "user",
+        optional(kinds.USER),
+        None,
+        "The user to become once the sockets are bound and the keys read.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "group",
+        optional(kinds.GROUP),
+        None,
+        "The group to become with user; None: the user's own.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "umask",
+        optional(kinds.MODE),
+        None,
+        "The permissions that files made from then on do not get, an octal number.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "autoreload",
+        FLAG,
+        False,
+        "Restart when a file of the program changes, for development.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "autoreload_files",
+        list_of(kinds.PATH, "paths"),
+        (),
+        "Further files and directories whose change restarts.",
+        Section.PROCESS,
+        scope="engine",
+    ),
+)
+"""The settings of the process, by name: config keys ``engine.X``."""
+
+REFUSED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ssl_context": "A context made elsewhere can be neither checked nor rotated: set ssl_certificate and "
+        "ssl_private_key, tls_policy, and the ssl_client_ settings instead.",
+    }
+)
+"""Names of CherryPy's that are not settings here, and what to use instead."""
