@@ -1,1 +1,57 @@
-"""Test certificates and servers, without pytest."""
+"""Test certificates and servers, without pytest: a CA, good and bad credentials, servers, hostile clients, an ACME CA.
+
+Importing it imports none of that: each name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from secureserve.testing.authority import LOOPBACK_IDENTITIES, Authority, temporary_authority
+    from secureserve.testing.clock import ManualClock
+    from secureserve.testing.credentials import IssuedCredential
+    from secureserve.testing.keys import KeyRing
+    from secureserve.testing.layouts import Files, Layout
+    from secureserve.testing.template import Issuer, Template
+
+__all__ = [
+    "LOOPBACK_IDENTITIES",
+    "Authority",
+    "Files",
+    "IssuedCredential",
+    "Issuer",
+    "KeyRing",
+    "Layout",
+    "ManualClock",
+    "Template",
+    "temporary_authority",
+]
+
+_HOMES: Final[Mapping[str, str]] = {
+    "LOOPBACK_IDENTITIES": "authority",
+    "Authority": "authority",
+    "Files": "layouts",
+    "IssuedCredential": "credentials",
+    "Issuer": "template",
+    "KeyRing": "keys",
+    "Layout": "layouts",
+    "ManualClock": "clock",
+    "Template": "template",
+    "temporary_authority": "authority",
+}
+"""In which module each name lives."""
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

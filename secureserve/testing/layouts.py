@@ -1,0 +1,193 @@
+"""Credentials in files, laid out as the tools do that hand them out.
+
+Writing into a directory that holds an earlier credential replaces it exactly as the tool would: by a rename, by a link
+to the next version, or by the one switch of Kubernetes' ``..data``.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from secureserve.testing.credentials import write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from secureserve.testing.credentials import IssuedCredential
+
+__all__ = ["Files", "Layout", "write"]
+
+
+class Layout(enum.Enum):
+    """How a tool lays a credential out in files."""
+
+    PAIR = "pair"
+    """``cert.pem`` (the whole chain) and ``key.pem``, each replaced by a rename."""
+    SEPARATE = "separate"
+    """``cert.pem`` (the leaf alone), ``chain.pem`` and ``key.pem``."""
+    COMBINED = "combined"
+    """``NAME.pem`` with the key and the whole chain, as HAProxy takes it."""
+    PKCS12 = "pkcs12"
+    """``NAME.p12``."""
+    CERTBOT = "certbot"
+    """``live/NAME/{cert,chain,fullchain,privkey}.pem``, links into ``archive/NAME/``."""
+    LEGO = "lego"
+    """``certificates/NAME.crt`` (the whole chain), ``.issuer.crt``, ``.key`` and ``.json``."""
+    ACME_SH = "acme.sh"
+    """``NAME_ecc/fullchain.cer``, ``NAME.cer``, ``ca.cer`` and ``NAME.key``."""
+    CADDY = "caddy"
+    """``certificates/AUTHORITY/NAME/NAME.crt``, ``.key`` and ``.json``."""
+    KUBERNETES = "kubernetes"
+    """``tls.crt`` and ``tls.key``, links through ``..data`` into a directory named for its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the parts of a credential are.
+
+    Args:
+        directory: The directory in which the certificate is.
+        certificate_path: The file with the leaf; with the chain too, unless `chain_path` is set.
+        private_key_path: The file with the key; the same file for one PEM or PKCS#12.
+        chain_path: The file with the intermediates where the certificate's has the leaf alone.
+    """
+
+    directory: Path
+    certificate_path: Path
+    private_key_path: Path
+    chain_path: Path | None = None
+
+
+def write(credential: IssuedCredential, directory: Path, layout: Layout | str, *, name: str) -> Files:
+    """Write `credential` into `directory` as `layout` does.
+
+    Raises:
+        ValueError: There is no such layout; the message names those that there are.
+    """
+    try:
+        chosen = Layout(layout)
+    except ValueError:
+        known = ", ".join(one.value for one in Layout)
+        raise ValueError(f"layout={layout!r} is not a layout; write one of {known}.") from None
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _WRITERS[chosen](credential, directory, name)
+
+
+def _pair(credential: IssuedCredential, directory: Path, _name: str) -> Files:
+    key = write_private(directory / "key.pem", credential.private_key_pem.bytes())
+    certificate = write_private(directory / "cert.pem", credential.cert_chain_pem.bytes())
+    return Files(directory, certificate, key)
+
+
+def _separate(credential: IssuedCredential, directory: Path, _name: str) -> Files:
+    key = write_private(directory / "key.pem", credential.private_key_pem.bytes())
+    chain = write_private(directory / "chain.pem", _intermediates(credential))
+    certificate = write_private(directory / "cert.pem", _leaf(credential))
+    return Files(directory, certificate, key, chain)
+
+
+def _combined(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    path = write_private(directory / f"{name}.pem", credential.private_key_and_cert_chain_pem.bytes())
+    return Files(directory, path, path)
+
+
+def _pkcs12(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    path = write_private(directory / f"{name}.p12", credential.pkcs12)
+    return Files(directory, path, path)
+
+
+def _certbot(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    archive, live = _made(directory / "archive" / name), _made(directory / "live" / name)
+    version = 1 + len(list(archive.glob("cert*.pem")))
+    parts = {
+        "cert": _leaf(credential),
+        "privkey": credential.private_key_pem.bytes(),
+        "chain": _intermediates(credential),
+        "fullchain": credential.cert_chain_pem.bytes(),
+    }
+    for part, content in parts.items():
+        write_private(archive / f"{part}{version}.pem", content)
+    for part in parts:
+        _link(live / f"{part}.pem", f"../../archive/{name}/{part}{version}.pem")
+    return Files(live, live / "fullchain.pem", live / "privkey.pem")
+
+
+def _lego(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    folder = _made(directory / "certificates")
+    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
+    certificate = write_private(folder / f"{name}.crt", credential.cert_chain_pem.bytes())
+    write_private(folder / f"{name}.issuer.crt", _intermediates(credential))
+    write_private(folder / f"{name}.json", json.dumps({"domain": name}).encode())
+    return Files(folder, certificate, key)
+
+
+def _acme_sh(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    folder = _made(directory / f"{name}_ecc")
+    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
+    write_private(folder / f"{name}.cer", _leaf(credential))
+    write_private(folder / "ca.cer", _intermediates(credential))
+    certificate = write_private(folder / "fullchain.cer", credential.cert_chain_pem.bytes())
+    return Files(folder, certificate, key)
+
+
+def _caddy(credential: IssuedCredential, directory: Path, name: str) -> Files:
+    folder = _made(directory / "certificates" / "acme.example-directory" / name)
+    certificate = write_private(folder / f"{name}.crt", credential.cert_chain_pem.bytes())
+    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
+    write_private(folder / f"{name}.json", json.dumps({"sans": list(credential.identities)}).encode())
+    return Files(folder, certificate, key)
+
+
+def _kubernetes(credential: IssuedCredential, directory: Path, _name: str) -> Files:
+    data = directory / "..data"
+    earlier = data.resolve() if data.is_symlink() else None
+    version = _made(directory / f"..version_{uuid.uuid4().hex}")
+    write_private(version / "tls.crt", credential.cert_chain_pem.bytes())
+    write_private(version / "tls.key", credential.private_key_pem.bytes())
+    _link(data, version.name)
+    for part in ("tls.crt", "tls.key"):
+        if not (directory / part).is_symlink():
+            _link(directory / part, f"..data/{part}")
+    if earlier is not None and earlier.is_dir():
+        for file in earlier.iterdir():
+            file.unlink()
+        earlier.rmdir()
+    return Files(directory, directory / "tls.crt", directory / "tls.key")
+
+
+_WRITERS: Final[Mapping[Layout, Callable[[IssuedCredential, Path, str], Files]]] = {
+    Layout.PAIR: _pair,
+    Layout.SEPARATE: _separate,
+    Layout.COMBINED: _combined,
+    Layout.PKCS12: _pkcs12,
+    Layout.CERTBOT: _certbot,
+    Layout.LEGO: _lego,
+    Layout.ACME_SH: _acme_sh,
+    Layout.CADDY: _caddy,
+    Layout.KUBERNETES: _kubernetes,
+}
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def _link(path: Path, target: str) -> None:
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.symlink_to(target)
+    os.replace(temporary, path)  # noqa: PTH105 - Path.replace says no more
+
+
+def _leaf(credential: IssuedCredential) -> bytes:
+    return credential.cert_chain_pems[0].bytes()
+
+
+def _intermediates(credential: IssuedCredential) -> bytes:
+    return b"".join(blob.bytes() for blob in credential.cert_chain_pems[1:])
