@@ -1,0 +1,458 @@
+"""`Credential`: a certificate chain, leaf first, and the private key that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+from secureserve.certificates import names, pem
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import (
+    ChainBroken,
+    ConfigurationError,
+    CredentialError,
+    Expired,
+    KeyMismatch,
+    NotYetValid,
+    UnreadableCertificate,
+    UsageNotAllowed,
+    WeakKey,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+    from secureserve.certificates.pem import Password
+
+__all__ = ["MINIMUM_CURVE_SIZE", "MINIMUM_RSA_SIZE", "Credential"]
+
+MINIMUM_RSA_SIZE: Final = 2048
+"""Bits; what the CA/Browser Forum's baseline requirements (6.1.5) and every current client ask for."""
+
+MINIMUM_CURVE_SIZE: Final = 256
+"""Bits; P-256 is the smallest curve that TLS 1.3 has signature schemes for (RFC 8446, 4.2.3)."""
+
+_KEY_TYPES: Final = (
+    (ec.EllipticCurvePrivateKey, "ecdsa"),
+    (rsa.RSAPrivateKey, "rsa"),
+    (ed25519.Ed25519PrivateKey, "ed25519"),
+    (ed448.Ed448PrivateKey, "ed448"),
+    (dsa.DSAPrivateKey, "dsa"),
+)
+_WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Credential:
+    """A certificate chain, leaf first, with the private key of the leaf: what a handshake presents.
+
+    That the key belongs to the leaf, and that each certificate was signed by the next, holds for every instance. What
+    changes with time, or is a matter of policy, is for `check`. Two credentials are equal when they present the same.
+
+    Args:
+        chain: The certificates, leaf first.
+        private_key: The leaf's key.
+        origin: Where it came from, for people: a path, or a word such as ``memory``.
+        key_origin: Where the key came from, where that is another place.
+
+    Raises:
+        UnreadableCertificate: The chain is empty, or the leaf is malformed.
+        KeyMismatch: The key is not the leaf's.
+        ChainBroken: A certificate was not signed by the next.
+    """
+
+    chain: tuple[x509.Certificate, ...]
+    private_key: PrivateKeyTypes
+    origin: str = "memory"
+    key_origin: str = ""
+
+    names: tuple[str, ...] = field(init=False)
+    """What the leaf is for: host names (lower-case A-labels, wildcards kept) and IP addresses."""
+    fingerprint: str = field(init=False)
+    """SHA-256 of the leaf's DER, in lower-case hexadecimal digits."""
+    not_before: datetime = field(init=False)
+    """From when on the leaf is valid, in UTC."""
+    not_after: datetime = field(init=False)
+    """Until when the leaf is valid, in UTC, inclusive (RFC 5280, 4.1.2.5)."""
+    identity: bytes = field(init=False)
+    """A digest of the whole chain: what equality goes by."""
+
+    def __post_init__(self) -> None:
+        if not self.chain:
+            raise UnreadableCertificate(f"{self.origin} holds no certificate.", path=self.origin)
+        ders = [certificate.public_bytes(serialization.Encoding.DER) for certificate in self.chain]
+        settle = object.__setattr__
+        settle(self, "chain", tuple(self.chain))
+        settle(self, "key_origin", self.key_origin or self.origin)
+        settle(self, "names", _subject_alternative_names(self.leaf, self.origin))
+        settle(self, "fingerprint", hashlib.sha256(ders[0]).hexdigest())
+        settle(self, "not_before", self.leaf.not_valid_before_utc)
+        settle(self, "not_after", self.leaf.not_valid_after_utc)
+        settle(self, "identity", hashlib.sha256(b"".join(ders)).digest())
+        self._require_key_of_leaf()
+        self._require_order()
+
+    @classmethod
+    def load(
+        cls,
+        certificate: str | os.PathLike[str],
+        private_key: str | os.PathLike[str] | None = None,
+        *,
+        chain: str | os.PathLike[str] | None = None,
+        password: Password = None,
+        password_file: str | os.PathLike[str] | None = None,
+    ) -> Credential:
+        """Load a credential from files, in PEM or PKCS#12, whichever they turn out to hold.
+
+        Args:
+            certificate: The leaf's file, which may go on with its chain and hold the key as well, or a PKCS#12 store.
+            private_key: The key's file; None when it is in `certificate`.
+            chain: A file of further certificates, where `certificate` does not have them.
+            password: Of an encrypted key or PKCS#12 store: text, bytes, or a callable that is asked when it is needed.
+            password_file: A file to read it from instead; one line end at its end is not part of it.
+
+        Raises:
+            ConfigurationError: Both a password and a file of it were given.
+            CredentialError: A subclass for each thing that is wrong, naming the file.
+        """
+        origin = os.fspath(certificate)
+        if password_file is not None:
+            password = _password_from(password_file, password)
+        data = pem.read_certificate_file(certificate)
+        if pem.is_pkcs12(data):
+            return cls.from_pkcs12(data, password=password, origin=origin)
+        key_origin = origin if private_key is None else os.fspath(private_key)
+        return cls._from_parts(
+            data,
+            data if private_key is None else pem.read_key_file(private_key),
+            b"" if chain is None else pem.read_certificate_file(chain),
+            password,
+            origin=origin,
+            key_origin=key_origin,
+            chain_origin=origin if chain is None else os.fspath(chain),
+        )
+
+    @classmethod
+    def from_pem(
+        cls,
+        certificate: bytes,
+        private_key: bytes | None = None,
+        *,
+        chain: bytes | None = None,
+        password: Password = None,
+        origin: str = "memory",
+    ) -> Credential:
+        """Make a credential of PEM text.
+
+        Args:
+            certificate: The leaf, perhaps with its chain and its key.
+            private_key: The key; None when it is in `certificate`.
+            chain: Further certificates.
+            password: Of an encrypted key.
+            origin: Where it came from, for people.
+
+        Raises:
+            CredentialError: A subclass for each thing that is wrong.
+        """
+        key = certificate if private_key is None else private_key
+        return cls._from_parts(
+            certificate, key, chain or b"", password, origin=origin, key_origin=origin, chain_origin=origin
+        )
+
+    @classmethod
+    def from_pkcs12(cls, data: bytes, *, password: Password = None, origin: str = "memory") -> Credential:
+        """Make a credential of a PKCS#12 store, whose certificates may stand in any order.
+
+        Args:
+            data: The store (RFC 7292).
+            password: Of the store.
+            origin: Where it came from, for people.
+
+        Raises:
+            CredentialError: A subclass for each thing that is wrong.
+        """
+        leaf, key, others = pem.pkcs12_contents(data, password, origin)
+        return cls(_sorted_chain(leaf, others), key, origin)
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate that names this server."""
+        return self.chain[0]
+
+    @property
+    def subject(self) -> str:
+        """The leaf's subject as an RFC 4514 string; empty where names are only in the subject alternative name."""
+        return self.leaf.subject.rfc4514_string()
+
+    @property
+    def issuer(self) -> str:
+        """The leaf's issuer as an RFC 4514 string."""
+        return self.leaf.issuer.rfc4514_string()
+
+    @property
+    def serial_number(self) -> int:
+        """The leaf's serial number."""
+        return self.leaf.serial_number
+
+    @property
+    def key_type(self) -> str:
+        """``ecdsa``, ``rsa``, ``ed25519``, ``ed448``, or the library's name of a rarer kind in lower case."""
+        for kind, name in _KEY_TYPES:
+            if isinstance(self.private_key, kind):
+                return name
+        return type(self.private_key).__name__.removesuffix("PrivateKey").lower()
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether the leaf is its own issuer, so that only who was told of it will trust it."""
+        return self.leaf.issuer == self.leaf.subject
+
+    def covers(self, name: str) -> bool:
+        """Return whether a client that wants `name` may accept this (RFC 9525, 6). Malformed ones never are."""
+        return any(names.matches(pattern, name) for pattern in self.names)
+
+    def is_current(self, now: datetime) -> bool:
+        """Return whether the leaf is valid at a moment, an aware datetime."""
+        return self.not_before <= now <= self.not_after
+
+    def check(self, *, now: datetime | None = None) -> None:
+        """Make sure that this may be served.
+
+        Args:
+            now: The moment that it is judged at, aware; None for the present.
+
+        Raises:
+            CredentialError: The first of `problems`.
+        """
+        for problem in self.problems(now=now):
+            raise problem
+
+    def problems(self, *, now: datetime | None = None) -> tuple[CredentialError, ...]:
+        """Return everything that speaks against serving this, the gravest first.
+
+        Args:
+            now: The moment that it is judged at, aware; None for the present.
+        """
+        moment = SYSTEM_CLOCK.now() if now is None else now
+        return (*self._date_problems(moment), *self._usage_problems(), *self._strength_problems())
+
+    def chain_pem(self) -> bytes:
+        """Return the chain as PEM, leaf first."""
+        return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in self.chain)
+
+    def private_key_pem(self) -> bytes:
+        """Return the private key as unencrypted PKCS#8 PEM. For TLS engines; keep it in memory, and briefly."""
+        return self.private_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal credentials present the same chain, and so have the same key."""
+        return self.identity == other.identity if isinstance(other, Credential) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash by what equality goes by."""
+        return hash(self.identity)
+
+    def __repr__(self) -> str:
+        """Show what is public, and nothing of the key but its kind."""
+        return (
+            f"<Credential {', '.join(self.names) or self.subject or '(no name)'} from {self.origin}, "
+            f"{self.key_type}, issued by {self.issuer or '(nobody)'}, until {self.not_after:%Y-%m-%d %H:%M} UTC, "
+            f"sha256 {self.fingerprint}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: that would write the key somewhere."""
+        raise TypeError("a Credential holds a private key and is not pickled; keep what it was loaded from")
+
+    @classmethod
+    def _from_parts(
+        cls,
+        certificate: bytes,
+        private_key: bytes,
+        chain: bytes,
+        password: Password,
+        *,
+        origin: str,
+        key_origin: str,
+        chain_origin: str,
+    ) -> Credential:
+        own = pem.certificates(certificate, origin)
+        more = pem.certificates(chain, chain_origin) if chain else ()
+        key = pem.private_key(private_key, password, key_origin)
+        # A "chain" file is often the full chain; what both files have is sent once.
+        return cls(own + tuple(other for other in more if other not in own), key, origin, key_origin)
+
+    def _require_key_of_leaf(self) -> None:
+        public_key = getattr(self.private_key, "public_key", None)
+        if public_key is None or public_key() != _public_key(self.leaf, self.origin):
+            where = self.origin if self.key_origin == self.origin else f"{self.origin} (its key: {self.key_origin})"
+            message = (
+                f"The private key does not belong to the first certificate in {where}. "
+                "Give the key that the certificate was requested with, and put the server's own certificate first."
+            )
+            raise KeyMismatch(message, path=self.key_origin)
+
+    def _require_order(self) -> None:
+        for number, (certificate, issuer) in enumerate(zip(self.chain, self.chain[1:], strict=False), 1):
+            if not _issued(issuer, certificate):
+                message = (
+                    f"The chain in {self.origin} is broken: certificate {number} ({_title(certificate)}) was issued by "
+                    f"{certificate.issuer.rfc4514_string()!r}, but certificate {number + 1} ({_title(issuer)}) did not "
+                    "sign it. The server's own certificate comes first, then each certificate's issuer."
+                )
+                raise ChainBroken(message, path=self.origin)
+
+    def _date_problems(self, now: datetime) -> list[CredentialError]:
+        found: list[CredentialError] = []
+        for number, certificate in enumerate(self.chain, 1):
+            which = f"Certificate {number} ({_title(certificate)}) in {self.origin}"
+            if now > certificate.not_valid_after_utc:
+                moment = certificate.not_valid_after_utc
+                message = f"{which} expired on {moment:%Y-%m-%d %H:%M:%S} UTC. Renew it."
+                found.append(Expired(message, path=self.origin))
+            if now < certificate.not_valid_before_utc:
+                moment = certificate.not_valid_before_utc
+                message = (
+                    f"{which} is not valid before {moment:%Y-%m-%d %H:%M:%S} UTC; "
+                    f"it is {now:%Y-%m-%d %H:%M:%S} UTC on this machine's clock."
+                )
+                found.append(NotYetValid(message, path=self.origin))
+        return found
+
+    def _usage_problems(self) -> list[CredentialError]:
+        """RFC 5280, 4.2.1.3 and 4.2.1.12: an absent extension allows everything, a present one only what it lists."""
+        found: list[CredentialError] = []
+        extended = _extension(self.leaf, x509.ExtendedKeyUsage)
+        allowed = {x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.oid.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+        if extended is not None and not allowed.intersection(extended):
+            message = (
+                f"The certificate in {self.origin} is not for TLS servers: its extended key usage lacks serverAuth. "
+                "Is it a client certificate, or an intermediate?"
+            )
+            found.append(UsageNotAllowed(message, path=self.origin))
+        usage = _extension(self.leaf, x509.KeyUsage)
+        if usage is not None and not usage.digital_signature:
+            message = (
+                f"The certificate in {self.origin} may not sign handshakes: its key usage lacks digitalSignature, "
+                "which TLS 1.3 and every forward-secret suite of TLS 1.2 need."
+            )
+            found.append(UsageNotAllowed(message, path=self.origin))
+        return found
+
+    def _strength_problems(self) -> list[CredentialError]:
+        found: list[CredentialError] = []
+        for number, certificate in enumerate(self.chain, 1):
+            which = f"Certificate {number} ({_title(certificate)}) in {self.origin}"
+            weakness = _key_weakness(certificate, self.origin)
+            if weakness:
+                found.append(WeakKey(f"{which} {weakness}.", path=self.origin))
+            root = number > 1 and certificate.issuer == certificate.subject
+            if not root and isinstance(_signature_hash(certificate), _WEAK_HASHES):
+                algorithm = certificate.signature_algorithm_oid.dotted_string
+                message = f"{which} is signed with MD5 or SHA-1 ({algorithm}), which clients refuse. Have it reissued."
+                found.append(WeakKey(message, path=self.origin))
+        return found
+
+
+def _password_from(path: str | os.PathLike[str], password: Password) -> bytes:
+    if password is not None:
+        raise ConfigurationError(
+            "password_file", os.fspath(path), "was given beside a password", "Give one of the two."
+        )
+    return pem.read_key_file(path, what="password").removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _sorted_chain(leaf: x509.Certificate, others: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Put certificates that came in no order behind the leaf, each after the one that it issued."""
+    chain, left = [leaf], list(others)
+    while left:
+        last = chain[-1]
+        if last.issuer == last.subject:
+            break
+        found = next((other for other in left if _issued(other, last)), None)
+        if found is None:
+            break
+        left.remove(found)
+        chain.append(found)
+    return tuple(chain)
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _subject_alternative_names(leaf: x509.Certificate, origin: str) -> tuple[str, ...]:
+    try:
+        extension = _extension(leaf, x509.SubjectAlternativeName)
+    except UnreadableCertificate as error:
+        raise UnreadableCertificate(f"The certificate in {origin} is malformed: {error}", path=origin) from error
+    if extension is None:
+        return ()
+    texts = [
+        *extension.get_values_for_type(x509.DNSName),
+        *(str(ip) for ip in extension.get_values_for_type(x509.IPAddress)),
+    ]
+    return tuple(dict.fromkeys(filter(None, map(_normal_or_empty, texts))))
+
+
+def _normal_or_empty(name: str) -> str:
+    try:
+        return names.normalise(name)
+    except ValueError:
+        return ""
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise UnreadableCertificate(f"its extensions cannot be read: {error}") from error
+
+
+def _public_key(certificate: x509.Certificate, origin: str) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        message = f"The public key of {_title(certificate)} in {origin} is of a kind that TLS has no use for: {error}."
+        raise UnreadableCertificate(message, path=origin) from error
+
+
+def _key_weakness(certificate: x509.Certificate, origin: str) -> str:
+    key = _public_key(certificate, origin)
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MINIMUM_RSA_SIZE:
+        return f"has an RSA key of {key.key_size} bits; at least {MINIMUM_RSA_SIZE} are needed"
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < MINIMUM_CURVE_SIZE:
+        return f"has a key on the curve {key.curve.name}; at least {MINIMUM_CURVE_SIZE} bits are needed"
+    if isinstance(key, dsa.DSAPublicKey):
+        return "has a DSA key, which no current version of TLS can use"
+    return ""
+
+
+def _signature_hash(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:
+    try:
+        return certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None
+
+
+def _title(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number:x}"
