@@ -1,0 +1,457 @@
+"""The adapter: makes any object with ``start``, ``stop`` and perhaps ``ready`` a managed server.
+
+The server's ``start`` blocks, so it runs in a thread of its own, and whoever starts the engine sleeps until one of four
+things happens: the server is ready, its ``start`` ended, the engine was told to exit, or the time is up. Each has one
+outcome, and none leaves a thread or a socket behind that could have been stopped.
+
+What is verified is verified in the system's own tables (`listening`), never by connecting: a TLS server would take that
+for a peer that broke off its handshake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.errors import ConfigurationError, LifecycleError, SecureServeError, StartFailed, StopTimedOut
+from secureserve.managed import listening
+from secureserve.managed.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["START_PRIORITY", "STOP_PRIORITY", "ServerAdapter"]
+
+START_PRIORITY: Final = 75
+STOP_PRIORITY: Final = 25
+"""CherryPy's: a pid file and a daemon come before servers start, dropping privileges after; servers stop early."""
+
+LOOK_SECONDS: Final = 0.01
+"""How often a foreign server's ``ready`` is looked at; ours tells."""
+
+GRACE_SECONDS: Final = 5.0
+"""What a server gets to return from ``stop`` beyond its own ``shutdown_timeout``."""
+
+DEFAULT_START_SECONDS: Final = 60.0
+
+_BIND_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
+
+
+class ServerAdapter:
+    """One HTTP server, anybody's, started and stopped with an engine.
+
+    Args:
+        engine: The engine.
+        httpserver: The server: ``start()`` blocks while it serves, ``stop()`` returns when it has stopped, ``ready`` is
+            true while it listens. One without ``ready`` is taken to be ready at once.
+        bind_addr: Where it listens: host and port, or the path of a unix socket; None where that is nobody's business.
+        start_timeout: The seconds it may take to become ready.
+        stop_timeout: The seconds it may take to stop; None takes its ``shutdown_timeout`` and a few more.
+
+    Attributes:
+        running: Whether it has been started and not yet stopped.
+        interrupt: The KeyboardInterrupt or SystemExit that came out of the server, if one did.
+
+    Threads: every method may be called from any thread, the server's own included.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        httpserver: Any = None,
+        bind_addr: listening.Address | None = None,
+        *,
+        start_timeout: float = DEFAULT_START_SECONDS,
+        stop_timeout: float | None = None,
+    ) -> None:
+        self.engine = engine
+        self.httpserver: Any = httpserver
+        self.bind_addr = bind_addr
+        self.start_timeout = start_timeout
+        self.stop_timeout = stop_timeout
+        self.interrupt: BaseException | None = None
+        self.running = False
+        self._lifecycle = threading.RLock()
+        self._end = threading.Lock()
+        self._news = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._stopping = False
+        self._cut = False
+        self._handed_over = False
+        self._sockets: frozenset[int] = frozenset()
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "not running"
+        return f"<{type(self).__name__} of {self.httpserver!r} at {self.bind_addr!r}, {state}>"
+
+    @property
+    def bus(self) -> Any:
+        """The engine, under CherryPy's name for it."""
+        return self.engine
+
+    @property
+    def description(self) -> str:
+        """Where the server is bound, for people."""
+        address = self.bound_addr
+        if address is None:
+            return f"{type(self.httpserver).__name__} (at an address of its own)"
+        if isinstance(address, str):
+            return f"unix:{address}"
+        scheme = "https" if getattr(self.httpserver, "ssl_adapter", None) else "http"
+        return f"{scheme}://{url_host(address[0])}{port_suffix(scheme, address[1])}"
+
+    @property
+    def bound_addr(self) -> Any:
+        """Where it listens; with the real port where 0 was asked for and the server is bound."""
+        told = getattr(self.httpserver, "bound_addr", None)
+        if told is not None:
+            return told
+        address = self.bind_addr
+        if isinstance(address, tuple) and not address[1]:
+            with contextlib.suppress(OSError, AttributeError):
+                return address[0], self.httpserver.socket.getsockname()[1]
+        return address
+
+    def subscribe(self) -> None:
+        """Have the engine start and stop the server."""
+        for channel, callback, priority in self._subscriptions():
+            self.engine.subscribe(channel, callback, priority)
+
+    def unsubscribe(self) -> None:
+        """Have the engine start and stop it no more. A running server goes on."""
+        for channel, callback, _ in self._subscriptions():
+            self.engine.unsubscribe(channel, callback)
+
+    def start(self) -> None:
+        """Start the server in a thread of its own, and return when it is ready. Harmless while it runs.
+
+        Raises:
+            ConfigurationError: There is no server to start.
+            StartFailed: It did not become ready in time, returned, could not have its address, or the engine was told
+                to exit meanwhile.
+            BaseException: What came out of the server's ``start`` before it was ready.
+        """
+        with self._lifecycle:
+            if self.running:
+                self.engine.log(f"Already serving on {self.description}")
+                return
+            if self.httpserver is None:
+                raise ConfigurationError("httpserver", None, "has not been given", "Pass the server to be managed.")
+            self.interrupt = self._failure = None
+            self._ended = self._stopping = self._cut = self._handed_over = False
+            self._news.clear()
+            sockets_before = self._own_sockets()
+            self._thread = threading.Thread(
+                target=self._serve, args=(self.httpserver,), name=f"HTTPServer {self.description}", daemon=True
+            )
+            self._thread.start()
+            try:
+                self.wait()
+                self._verify_listening()
+            except BaseException:
+                self._abandon()
+                raise
+            sockets = self._own_sockets()
+            self._sockets = (sockets - sockets_before) or sockets
+            with self._end:
+                self.running = not self._ended
+            self._raise_if_ended()
+        self.engine.log(f"Serving on {self.description}")
+
+    def wait(self) -> None:
+        """Return when the server is ready.
+
+        Raises:
+            StartFailed: It did not become ready in time, or returned before, or the engine was told to exit.
+            BaseException: What came out of the server's ``start``.
+        """
+        deadline = time.monotonic() + self.start_timeout
+        with self._news_of_exit(), self._news_of_readiness() as told:
+            while not self._is_ready():
+                self._raise_if_ended()
+                if getattr(self.engine, "exit_wanted", False):
+                    message = f"{self.description} was not started: the engine was told to exit."
+                    raise StartFailed(message)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    message = (
+                        f"{self.description} did not become ready within {self.start_timeout:g} seconds. "
+                        "Raise start_timeout, or see what its start() waits for."
+                    )
+                    raise StartFailed(message)
+                self._news.wait(left if told else min(left, LOOK_SECONDS))
+                self._news.clear()
+
+    def stop(self) -> None:
+        """Stop the server, and return when it has stopped. Harmless when it has.
+
+        Raises:
+            StopTimedOut: It did not return from ``stop``, its thread still runs, or it still listens.
+            Exception: What came out of its ``stop``.
+        """
+        with self._lifecycle:
+            if not self.running:
+                return
+            self._stopping = True
+            description = self.description
+            try:
+                self._stop_server()
+                self._join(description)
+                self._verify_released(description)
+            finally:
+                self.running = False
+        self.engine.log(f"Stopped serving on {description}")
+
+    def restart(self) -> None:
+        """Stop the server and start it again.
+
+        Raises:
+            LifecycleError: As `stop` and `start`.
+        """
+        self.stop()
+        self.start()
+
+    def cut(self) -> None:
+        """Let a `stop` in progress wait no longer."""
+        self._cut = True
+        self._news.set()
+
+    def hand_over(self) -> None:
+        """Put the server's listening sockets into the engine's environment for the program to come."""
+        from secureserve.managed.handover import export
+
+        if self.running and export(self.engine, self.httpserver, self.bind_addr):
+            self._handed_over = True
+
+    def _subscriptions(self) -> list[tuple[str, Callable[[], None], int]]:
+        return [
+            ("start", self.start, START_PRIORITY),
+            ("stop", self.stop, STOP_PRIORITY),
+            ("cut", self.cut, STOP_PRIORITY),
+            ("handover", self.hand_over, STOP_PRIORITY),
+        ]
+
+    def _serve(self, httpserver: Any) -> None:
+        """Run the server's ``start``, in its thread, and see what comes out of it."""
+        try:
+            httpserver.start()
+        except BaseException as error:  # noqa: BLE001 - told to whoever starts, or to the engine
+            self._failure = error
+        with self._end:
+            self._ended = True
+            unexpected = self.running and not self._stopping
+        self._news.set()
+        if unexpected:
+            self._report_end()
+
+    def _report_end(self) -> None:
+        """Shut the engine down, since a server that should be serving does not."""
+        failure = self._failure
+        if isinstance(failure, KeyboardInterrupt):
+            self.interrupt = failure
+            self.engine.log(f"Keyboard interrupt in {self.description}: shutting down")
+            self._exit_engine(None)
+        elif isinstance(failure, SystemExit):
+            self.interrupt = failure
+            self.engine.log(f"SystemExit in {self.description}: shutting down")
+            self._exit_engine(failure)
+        elif failure is not None:
+            self._log_failure(failure)
+            self._exit_engine(failure)
+        else:
+            message = f"{self.description} stopped serving by itself; shutting down."
+            self.engine.log(message, logging.ERROR)
+            self._exit_engine(LifecycleError(message))
+
+    def _exit_engine(self, failure: BaseException | None) -> None:
+        # Whatever fails while everything is being stopped has been logged by the engine.
+        with contextlib.suppress(SecureServeError):
+            if isinstance(self.engine, Engine):
+                self.engine.exit(failure)
+            else:
+                self.engine.exit()
+
+    def _log_failure(self, failure: BaseException) -> None:
+        text = "".join(traceback.format_exception(type(failure), failure, failure.__traceback__))
+        self.engine.log(f"Error in {self.description}: shutting down\n{text}", logging.ERROR)
+
+    def _is_ready(self) -> bool:
+        if self._ended:
+            return False
+        return bool(getattr(self.httpserver, "ready", True))
+
+    def _raise_if_ended(self) -> None:
+        if not self._ended:
+            return
+        failure = self._failure
+        if failure is None:
+            message = f"{self.description}: start() returned before the server was ready."
+            raise StartFailed(message)
+        if isinstance(failure, (KeyboardInterrupt, SystemExit)):
+            self.interrupt = failure
+            raise failure
+        if isinstance(failure, SecureServeError):
+            raise failure
+        self._log_failure(failure)
+        if _bind_errno(failure) in _BIND_ERRORS:
+            raise self._not_bound(failure) from failure
+        raise failure
+
+    def _not_bound(self, failure: BaseException) -> StartFailed:
+        from secureserve.front.occupant import find_occupant
+
+        address = self.bind_addr
+        who = find_occupant(address[1]) if isinstance(address, tuple) else ""
+        remedy = f"It is taken by {who}." if who else "Choose another address, or stop what has it."
+        return StartFailed(f"{self.description} could not be bound: {failure}. {remedy}")
+
+    def _news_of_exit(self) -> contextlib.AbstractContextManager[None]:
+        woken_by_exit = getattr(self.engine, "woken_by_exit", None)
+        return contextlib.nullcontext() if woken_by_exit is None else woken_by_exit(self._news.set)
+
+    @contextlib.contextmanager
+    def _news_of_readiness(self) -> Any:
+        """Be told when the server is ready, where it can tell; yields whether it can."""
+        when_ready = getattr(self.httpserver, "when_ready", None)
+        if when_ready is not None:
+            when_ready(self._news.set)
+        yield when_ready is not None
+
+    def _own_sockets(self) -> frozenset[int]:
+        address = self.bound_addr
+        return frozenset() if address is None else listening.own_listeners(address)
+
+    def _verify_listening(self) -> None:
+        """Wait until the system's tables show the server's socket, which for ours they do by now.
+
+        Raises:
+            StartFailed: They do not, within the time of a start.
+        """
+        address = self.bound_addr
+        if address is None or not listening.can_tell() or (isinstance(address, tuple) and not address[1]):
+            return
+        deadline = time.monotonic() + min(self.start_timeout, GRACE_SECONDS)
+        while not listening.own_listeners(address):
+            self._raise_if_ended()
+            if time.monotonic() >= deadline or getattr(self.engine, "exit_wanted", False):
+                message = f"{self.description} says that it is ready, but this process does not listen there."
+                if listening.foreign_listener(address):
+                    message += f" Another does{_by(address)}."
+                raise StartFailed(message)
+            self._news.wait(LOOK_SECONDS)
+            self._news.clear()
+
+    def _abandon(self) -> None:
+        """Stop a server whose start failed, as far as it can be."""
+        self._stopping = True
+        thread = self._thread
+        if thread is None or (self._ended and not getattr(self.httpserver, "ready", False)):
+            return
+        with contextlib.suppress(Exception):
+            self._stop_server()
+            self._join(self.description)
+
+    def _stop_server(self) -> None:
+        """Call the server's ``stop``, and wait for it no longer than is granted.
+
+        A worker thread that stops its own server calls ``stop`` itself: the server knows then whom not to wait for.
+        """
+        httpserver: Any = self.httpserver
+        if getattr(threading.current_thread(), "server", None) is httpserver:
+            httpserver.stop()
+            return
+        outcome: list[BaseException | None] = []
+
+        def stop() -> None:
+            try:
+                httpserver.stop()
+                outcome.append(None)
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+                outcome.append(error)
+            self._news.set()
+
+        helper = threading.Thread(target=stop, name=f"stop {self.description}", daemon=True)
+        helper.start()
+        limit = self._stop_seconds()
+        deadline = time.monotonic() + limit
+        while not outcome:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._cut:
+                how = "was cut short" if self._cut else f"did not return from stop() within {limit:g} seconds"
+                message = f"{self.description} {how}. Thread {helper.name!r} is left behind."
+                raise StopTimedOut(message)
+            self._news.wait(left)
+            self._news.clear()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def _stop_seconds(self) -> float:
+        if self.stop_timeout is not None:
+            return self.stop_timeout
+        own = getattr(self.httpserver, "shutdown_timeout", None)
+        return GRACE_SECONDS + (float(own) if own else GRACE_SECONDS)
+
+    def _join(self, description: str) -> None:
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        limit = self._stop_seconds()
+        thread.join(limit)
+        if thread.is_alive():
+            message = (
+                f"{description} returned from stop() but its start() still runs after {limit:g} seconds: "
+                f"thread {thread.name!r} is left behind."
+            )
+            raise StopTimedOut(message)
+        self._thread = None
+
+    def _verify_released(self, description: str) -> None:
+        """See that no socket of the server listens any more. Another process's at the address is no failure.
+
+        Raises:
+            StopTimedOut: One does.
+        """
+        address = self.bound_addr
+        if address is None or self._handed_over:
+            return
+        if self._sockets & listening.own_listeners(address):
+            message = f"{description} has stopped, but its socket still listens there. Its stop() has to close it."
+            raise StopTimedOut(message)
+        if listening.foreign_listener(address):
+            self.engine.log(f"{description} is served by another process now{_by(address)}", logging.WARNING)
+
+
+def url_host(host: str | None) -> str:
+    """Return a host as URLs write it: IPv6 in brackets, every interface as this machine's name."""
+    if not host or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+        import socket
+
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def port_suffix(scheme: str, port: int) -> str:
+    """Return ``:port``, or nothing where it is the scheme's own."""
+    return "" if port == {"https": 443, "http": 80}[scheme] else f":{port}"
+
+
+def _by(address: listening.Address) -> str:
+    from secureserve.front.occupant import find_occupant
+
+    who = find_occupant(address[1]) if isinstance(address, tuple) else ""
+    return f" ({who})" if who else ""
+
+
+def _bind_errno(error: BaseException | None) -> int | None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,466 @@
+"""The engine: the states of a process that serves, and the channels that tell everybody of them.
+
+One thread at a time conducts a transition; others who want one wait until it has ended. Telling the engine to exit
+while it is starting does not wait for the start to succeed: whoever starts is woken, stops what had been started, and
+exits.
+Nothing here looks again and again: whoever waits for a state sleeps on a condition until it is reached.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import enum
+import functools
+import logging
+import sys
+import threading
+import time
+import traceback as traceback_module
+import warnings
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from secureserve.errors import AlreadyStarted, LifecycleError, StartFailed
+from secureserve.managed.channels import ChannelFailures, Channels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from secureserve.front.listener import Listener
+
+__all__ = ["TRANSITIONS", "Engine", "State", "Step"]
+
+LOGGER_NAME: Final = "secureserve.error"
+
+JOIN_SECONDS: Final = 5.0
+"""How long `Engine.block` waits for the engine's own threads once everything has been stopped."""
+
+
+class State(enum.Enum):
+    """Where an engine is in its life."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    STARTED = "STARTED"
+    STOPPING = "STOPPING"
+    EXITING = "EXITING"
+
+
+class Step(enum.Enum):
+    """What moves an engine on."""
+
+    START = "start"
+    START_DONE = "start is done"
+    STOP = "stop"
+    STOP_DONE = "stop is done"
+    EXIT = "exit"
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = MappingProxyType(
+    {
+        State.STOPPED: {Step.START: State.STARTING, Step.EXIT: State.EXITING},
+        State.STARTING: {Step.START_DONE: State.STARTED, Step.STOP: State.STOPPING},
+        State.STARTED: {Step.STOP: State.STOPPING},
+        State.STOPPING: {Step.STOP_DONE: State.STOPPED},
+        State.EXITING: {Step.START: State.STARTING},
+    }
+)
+"""An engine that has exited may be started again, as a test suite does with one after the other."""
+
+
+class Engine:
+    """The bus of a process that serves.
+
+    Listeners subscribe to channels: ``start``, ``stop``, ``exit``, ``graceful``, ``log`` and ``main`` are published
+    here, and anybody may add others. Several engines may live in one process; they share nothing.
+
+    Args:
+        name: What log messages call it.
+
+    Attributes:
+        execv: Whether `block` is to execute the program again instead of returning.
+        failure: What made the engine exit, where something broke while it ran; `block` raises it.
+        threads: The threads that belong to the engine; `block` waits for these and no others.
+        environment: What the program executed by a restart finds in its environment besides what this one found.
+        heirlooms: The listeners kept open for it.
+
+    Threads: every method may be called from any thread, and from listeners. `block` is for the main thread.
+    """
+
+    states: ClassVar = State
+
+    def __init__(self, name: str = "Engine") -> None:
+        self.name = name
+        self.execv = False
+        self.failure: BaseException | None = None
+        self.threads: list[threading.Thread] = []
+        self.environment: dict[str, str] = {}
+        self.heirlooms: list[Listener] = []
+        self._channels = Channels()
+        self._changed = threading.Condition()
+        self._state = State.STOPPED
+        self._conductor: threading.Thread | None = None
+        self._exit_wanted = False
+        self._wakers: list[Callable[[], None]] = []
+        self._directory = Path.cwd()
+        self.subscribe("log", _write_to_logger)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self._state.name}>"
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        return self._state
+
+    @property
+    def exit_wanted(self) -> bool:
+        """Whether it has been told to exit since it was last started."""
+        return self._exit_wanted
+
+    def subscribe(self, channel: str, callback: Callable[..., Any] | None = None, priority: float | None = None) -> Any:
+        """Have `callback` called when `channel` is published; without one, return a decorator that does.
+
+        Args:
+            channel: The channel's name; it need not exist yet.
+            callback: What to call.
+            priority: Low ones are called first. None takes the callback's own ``priority``, else 50.
+        """
+        if callback is None:
+            return functools.partial(self.subscribe, channel, priority=priority)
+        self._channels.subscribe(channel, callback, priority)
+        if channel == "main":
+            self._notify()
+        return callback
+
+    def unsubscribe(self, channel: str, callback: Callable[..., Any]) -> None:
+        """Call `callback` no more when `channel` is published. Harmless where it was not."""
+        self._channels.unsubscribe(channel, callback)
+
+    def listeners(self, channel: str) -> list[Callable[..., Any]]:
+        """Return the listeners of `channel` in the order they are called."""
+        return self._channels.listeners(channel)
+
+    def publish(self, channel: str, *args: object, **kwargs: object) -> list[Any]:
+        """Call every listener of `channel`, the others also where one fails, and return what they returned.
+
+        Raises:
+            ChannelFailures: Listeners failed; each failure has been logged.
+            KeyboardInterrupt: A listener was interrupted; the remaining ones were not called.
+            SystemExit: A listener asked for it; its code 0 becomes 1 where a listener failed before.
+        """
+        return self._channels.publish(channel, args, kwargs, on_failure=self._failure_logger(channel))
+
+    def log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - as published
+        """Publish a message on the ``log`` channel.
+
+        Args:
+            msg: The message.
+            level: Its level, as in `logging`.
+            traceback: Whether to add the traceback of the current exception.
+        """
+        if traceback:
+            msg += "\n" + "".join(traceback_module.format_exception(*sys.exc_info()))
+        self.publish("log", msg, level)
+
+    def start(self) -> None:
+        """Start everything that listens to ``start``; on any failure stop it all again.
+
+        Raises:
+            AlreadyStarted: It is running.
+            StartFailed: A server did not start, or the engine was told to exit meanwhile.
+            ChannelFailures: Several listeners failed. What a single one raised is raised as it is.
+        """
+        with self._conducting() as nested:
+            if nested or self._state is State.STARTED:
+                message = f"{self.name} is {self._state.name}; stop it before starting it again."
+                raise AlreadyStarted(message)
+            self._exit_wanted = False
+            self.failure = None
+            self.execv = False
+            self._move(Step.START)
+            atexit.unregister(self._left_running)
+            atexit.register(self._left_running)
+            try:
+                self._publish_start()
+            except BaseException as error:
+                self.log(f"{self.name} is shutting down: {_reason(error)}", logging.ERROR)
+                with contextlib.suppress(ChannelFailures):
+                    self._wind_down()
+                raise
+            self._move(Step.START_DONE)
+            if self._exit_wanted:
+                self._wind_down()
+
+    def stop(self) -> None:
+        """Stop everything that listens to ``stop``. Harmless where nothing runs.
+
+        Raises:
+            ChannelFailures: Listeners failed; the others were called all the same.
+        """
+        with self._conducting() as nested:
+            if nested or self._state not in {State.STARTED, State.STARTING}:
+                return
+            try:
+                self._publish_stop()
+            finally:
+                if self._exit_wanted:
+                    self._publish_exit()
+
+    def exit(self, failure: BaseException | None = None) -> None:
+        """Stop everything and leave; while another thread is starting, make it give up. Harmless when done already.
+
+        Called by a listener in the middle of a transition it returns at once, and the transition ends in exit.
+
+        Args:
+            failure: What makes it necessary, where something broke; `block` will raise it.
+
+        Raises:
+            ChannelFailures: Listeners failed; the others were called all the same.
+        """
+        if failure is not None and self.failure is None:
+            self.failure = failure
+        self._exit_wanted = True
+        for wake in list(self._wakers):
+            wake()
+        if self._conductor is threading.current_thread():
+            return
+        with self._conducting():
+            if self._state is not State.EXITING:
+                self._wind_down()
+
+    def restart(self) -> None:
+        """Exit, and have `block` execute the program again with the listening sockets handed over.
+
+        Listeners of ``handover`` are called before anything stops. They put into `environment` what the next program
+        is to find in its own, such as the descriptors of listening sockets, which stay open throughout.
+        """
+        self.execv = True
+        with contextlib.suppress(ChannelFailures):
+            self.publish("handover")
+        self.exit()
+
+    def graceful(self) -> None:
+        """Have everybody who can reload what they run on, certificates first of all, without stopping.
+
+        Raises:
+            ChannelFailures: Something could not be reloaded, and goes on with what it had.
+        """
+        self.log(f"{self.name} graceful")
+        self.publish("graceful")
+
+    def cut(self) -> None:
+        """Wait no longer for what is being stopped: the second signal of somebody in a hurry."""
+        self.publish("cut")
+
+    def wait(
+        self,
+        state: State | Iterable[State],
+        interval: float = 0.1,
+        channel: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> bool:
+        """Wait until the engine is in one of the given states.
+
+        Args:
+            state: The state, or several.
+            interval: Seconds between publishing `channel`, as long as somebody listens to it.
+            channel: What to publish meanwhile.
+            timeout: The longest to wait, in seconds; None waits as long as it takes.
+
+        Returns:
+            Whether the state was reached.
+        """
+        wanted = {state} if isinstance(state, State) else set(state)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                if self._state in wanted and not (self._state is State.EXITING and self._conductor is not None):
+                    return True
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                busy = channel is not None and bool(self.listeners(channel))
+                self._changed.wait(left if not busy else interval if left is None else min(left, interval))
+                if self._state in wanted:
+                    continue
+            if busy and channel is not None:
+                self.publish(channel)
+
+    def block(self, interval: float = 0.1) -> None:
+        """Wait until the engine has exited, then for its own threads.
+
+        Listeners of ``main`` are called in this thread every `interval` seconds.
+
+        Args:
+            interval: Seconds between publishing ``main``, as long as somebody listens to it.
+
+        Raises:
+            SystemExit: A listener, or a server's thread, asked for it.
+            BaseException: What made the engine exit, where something broke while it ran.
+        """
+        try:
+            self.wait(State.EXITING, interval, "main")
+        except KeyboardInterrupt:
+            self.log("Keyboard interrupt: shutting down")
+            self.exit()
+        except SystemExit:
+            self.log("SystemExit raised: shutting down")
+            self.exit()
+            raise
+        self._join_threads()
+        if self.failure is not None:
+            raise self.failure
+        if self.execv:
+            self._execute_again()
+
+    def start_with_callback(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> threading.Thread:
+        """Start, and run `func` in a thread of its own as soon as that is done; return the thread.
+
+        Where starting fails, the function is not run.
+
+        Raises:
+            LifecycleError: As `start`.
+        """
+        outcome: list[bool] = []
+        done = threading.Event()
+
+        def call() -> None:
+            done.wait()
+            if outcome:
+                func(*(args or ()), **(kwargs or {}))
+
+        thread = threading.Thread(target=call, name=f"{self.name} callback {getattr(func, '__name__', func)}")
+        self.threads.append(thread)
+        thread.start()
+        try:
+            self.start()
+            outcome.append(True)
+        finally:
+            done.set()
+        return thread
+
+    @contextlib.contextmanager
+    def woken_by_exit(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Within the block, have `wake` called when the engine is told to exit: for who waits while starting."""
+        self._wakers.append(wake)
+        try:
+            if self._exit_wanted:
+                wake()
+            yield
+        finally:
+            self._wakers.remove(wake)
+
+    @contextlib.contextmanager
+    def _conducting(self) -> Iterator[bool]:
+        """Be the one thread that moves the engine; yields whether this thread was it already."""
+        me = threading.current_thread()
+        with self._changed:
+            nested = self._conductor is me
+            if not nested:
+                self._changed.wait_for(lambda: self._conductor is None)
+                self._conductor = me
+        try:
+            yield nested
+        finally:
+            if not nested:
+                with self._changed:
+                    self._conductor = None
+                    self._changed.notify_all()
+
+    def _move(self, step: Step) -> None:
+        with self._changed:
+            try:
+                self._state = TRANSITIONS[self._state][step]
+            except KeyError:
+                message = f"{self.name} cannot {step.value} while it is {self._state.name}."
+                raise LifecycleError(message) from None
+            self._changed.notify_all()
+        self.log(f"{self.name} {self._state.name}", logging.DEBUG)
+
+    def _publish_start(self) -> None:
+        try:
+            self._channels.publish("start", on_failure=self._failure_logger("start"), until=lambda: self._exit_wanted)
+        except ChannelFailures as failures:
+            if len(failures.exceptions) == 1:
+                raise failures.exceptions[0] from None
+            raise
+        if self._exit_wanted:
+            message = f"{self.name} was told to exit while it was starting."
+            raise StartFailed(message)
+
+    def _publish_stop(self) -> None:
+        self._move(Step.STOP)
+        try:
+            self._channels.publish("stop", on_failure=self._failure_logger("stop"), through_interrupts=True)
+        finally:
+            self._move(Step.STOP_DONE)
+
+    def _publish_exit(self) -> None:
+        self._move(Step.EXIT)
+        atexit.unregister(self._left_running)
+        self._channels.publish("exit", on_failure=self._failure_logger("exit"), through_interrupts=True)
+
+    def _wind_down(self) -> None:
+        self._exit_wanted = True
+        try:
+            if self._state in {State.STARTING, State.STARTED}:
+                self._publish_stop()
+        finally:
+            self._publish_exit()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _failure_logger(self, channel: str) -> Callable[[Callable[..., Any], Exception], None] | None:
+        if channel == "log":
+            return None
+
+        def log_failure(listener: Callable[..., Any], error: Exception) -> None:
+            if isinstance(error, LifecycleError):
+                self.log(str(error), logging.ERROR)
+            else:
+                self.log(f"Error in {channel!r} listener {listener!r}", logging.ERROR, traceback=True)
+
+        return log_failure
+
+    def _join_threads(self) -> None:
+        deadline = time.monotonic() + JOIN_SECONDS
+        for thread in [each for each in self.threads if each is not threading.current_thread()]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                self.log(f"Thread {thread.name} is still running; leaving without it.", logging.WARNING)
+        self.threads = [thread for thread in self.threads if thread.is_alive()]
+
+    def _left_running(self) -> None:
+        warnings.warn(
+            f"The program ends while {self.name} is {self._state.name}; it is being stopped. "
+            "Call block() after start(), or exit() before the program ends.",
+            RuntimeWarning,
+            stacklevel=1,
+        )
+        with contextlib.suppress(ChannelFailures):
+            self.exit()
+
+    def _execute_again(self) -> None:
+        from secureserve.managed.reexec import execute_again
+
+        self.log("Executing the program again")
+        execute_again(self._directory, self.environment)
+
+
+def _write_to_logger(msg: str, level: int) -> None:
+    logging.getLogger(LOGGER_NAME).log(level, "%s", msg)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
