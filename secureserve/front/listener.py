@@ -227,6 +227,21 @@ class Listener:
             connections.append((sock, _peer_address(peer) if self._is_inet else ("", 0)))
         return AcceptOutcome(connections, AcceptStatus.MORE, 0, aborted)
 
+    def duplicate(self, name: str = "") -> Listener:
+        """Return a second handle of the same listening socket, which goes on listening when this one is closed.
+
+        A unix socket's path is the duplicate's from now on: closing this listener no longer removes it.
+
+        Args:
+            name: What to call it; empty keeps the name.
+
+        Raises:
+            OSError: There is no descriptor left.
+        """
+        twin = _own(Listener(self.sock.dup(), name or self.name, _nodelay=self._nodelay))
+        twin._claim, self._claim = self._claim, None  # noqa: SLF001 - of the same class
+        return twin
+
     def close(self) -> None:
         """Stop listening, and remove the unix socket's path if it is still the one made here. Harmless when closed."""
         if self.closed:
