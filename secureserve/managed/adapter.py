@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import threading
 import time
 import traceback
@@ -200,11 +201,11 @@ class ServerAdapter:
             if not self.running:
                 return
             self._stopping = True
-            description = self.description
+            description, address = self.description, self.bound_addr
             try:
                 self._stop_server()
                 self._join(description)
-                self._verify_released(description)
+                self._verify_released(description, address)
             finally:
                 self.running = False
         self.engine.log(f"Stopped serving on {description}")
@@ -300,7 +301,7 @@ class ServerAdapter:
         if isinstance(failure, SecureServeError):
             raise failure
         self._log_failure(failure)
-        if _bind_errno(failure) in _BIND_ERRORS:
+        if _is_bind_error(failure):
             raise self._not_bound(failure) from failure
         raise failure
 
@@ -363,8 +364,8 @@ class ServerAdapter:
 
         A worker thread that stops its own server calls ``stop`` itself: the server knows then whom not to wait for.
         """
-        httpserver: Any = self.httpserver
-        if getattr(threading.current_thread(), "server", None) is httpserver:
+        httpserver = self.httpserver
+        if _is_worker_of(httpserver):
             httpserver.stop()
             return
         outcome: list[BaseException | None] = []
@@ -412,13 +413,12 @@ class ServerAdapter:
             raise StopTimedOut(message)
         self._thread = None
 
-    def _verify_released(self, description: str) -> None:
+    def _verify_released(self, description: str, address: listening.Address | None) -> None:
         """See that no socket of the server listens any more. Another process's at the address is no failure.
 
         Raises:
             StopTimedOut: One does.
         """
-        address = self.bound_addr
         if address is None or self._handed_over:
             return
         if self._sockets & listening.own_listeners(address):
@@ -426,6 +426,10 @@ class ServerAdapter:
             raise StopTimedOut(message)
         if listening.foreign_listener(address):
             self.engine.log(f"{description} is served by another process now{_by(address)}", logging.WARNING)
+
+
+def _is_worker_of(httpserver: object) -> bool:
+    return getattr(threading.current_thread(), "server", None) is httpserver
 
 
 def url_host(host: str | None) -> str:
@@ -449,9 +453,10 @@ def _by(address: listening.Address) -> str:
     return f" ({who})" if who else ""
 
 
-def _bind_errno(error: BaseException | None) -> int | None:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno
-        error = error.__cause__ or error.__context__
-    return None
+def _is_bind_error(error: BaseException) -> bool:
+    """Return whether it says that an address could not be had; cheroot says so in words alone."""
+    if not isinstance(error, OSError):
+        return False
+    if error.errno is not None:
+        return error.errno in _BIND_ERRORS
+    return any(os.strerror(code) in str(error) for code in _BIND_ERRORS)

@@ -403,10 +403,10 @@ class Engine:
             self._channels.publish("stop", on_failure=self._failure_logger("stop"), through_interrupts=True)
         finally:
             self._move(Step.STOP_DONE)
+            atexit.unregister(self._left_running)
 
     def _publish_exit(self) -> None:
         self._move(Step.EXIT)
-        atexit.unregister(self._left_running)
         self._channels.publish("exit", on_failure=self._failure_logger("exit"), through_interrupts=True)
 
     def _wind_down(self) -> None:
