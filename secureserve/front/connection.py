@@ -1,0 +1,346 @@
+"""One accepted connection: the states it goes through, what waits in it, and what a worker thread may do with it."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from secureserve.errors import PeerTimeout
+from secureserve.front.deadlines import NEVER
+from secureserve.front.waiting import wait_for
+from secureserve.tls.engines.base import Want
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from secureserve.clock import Clock
+    from secureserve.errors import PeerError
+    from secureserve.front.proxy_protocol import ProxyHeader, ProxyHeaderParser
+    from secureserve.front.reverse_dns import Lookup
+    from secureserve.front.settings import FrontSettings, Timeouts
+    from secureserve.tls.engines.base import Transport
+
+__all__ = ["TRANSITIONS", "Connection", "Conversation", "Need", "State"]
+
+RECORD: Final = 16 * 1024
+"""What one read asks for: the most that a TLS record carries (RFC 8446, 5.1)."""
+
+
+class State(enum.Enum):
+    """Where a connection is."""
+
+    NEW = "new"
+    """Accepted; its first byte will tell what it speaks. Waits for the peer."""
+    PROXY = "proxy"
+    """A PROXY protocol header comes first. Waits for the peer."""
+    HANDSHAKE = "handshake"
+    """The TLS handshake is under way. Waits for the peer."""
+    HEAD = "head"
+    """Part of a request head may have arrived. Waits for the peer."""
+    BODY = "body"
+    """The head is complete; a body is being gathered. Waits for the peer."""
+    QUEUED = "queued"
+    """A request is complete, and no worker thread is free. Waits for us."""
+    ACTIVE = "active"
+    """A worker thread runs the request. Waits for us, or for more of a large body."""
+    FLUSHING = "flushing"
+    """The response is complete; the peer has not taken all of it. Waits for the peer."""
+    IDLE = "idle"
+    """Between two requests. Waits for the peer."""
+    LINGERING = "lingering"
+    """We have said our last; what the peer still sends is thrown away. Waits for the peer."""
+    CLOSED = "closed"
+    """Over."""
+
+
+_END: Final = frozenset({State.CLOSED})
+_LAST_WORDS: Final = frozenset({State.FLUSHING, State.LINGERING, State.CLOSED})
+
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
+    State.NEW: frozenset({State.PROXY, State.HANDSHAKE, State.HEAD}) | _LAST_WORDS,
+    State.PROXY: frozenset({State.HANDSHAKE, State.HEAD}) | _LAST_WORDS,
+    State.HANDSHAKE: frozenset({State.HEAD}) | _END,
+    State.HEAD: frozenset({State.BODY, State.QUEUED, State.ACTIVE}) | _LAST_WORDS,
+    State.BODY: frozenset({State.QUEUED, State.ACTIVE}) | _LAST_WORDS,
+    State.QUEUED: frozenset({State.ACTIVE}) | _LAST_WORDS,
+    State.ACTIVE: frozenset({State.HEAD, State.BODY, State.QUEUED, State.ACTIVE, State.IDLE}) | _LAST_WORDS,
+    State.FLUSHING: frozenset({State.HEAD, State.BODY, State.QUEUED, State.ACTIVE, State.IDLE}) | _LAST_WORDS,
+    State.IDLE: frozenset({State.HEAD}) | _LAST_WORDS,
+    State.LINGERING: _END,
+    State.CLOSED: frozenset(),
+}
+"""From which state to which. Whatever waits for the peer has a deadline, and passing it leads towards CLOSED."""
+
+
+class Need(enum.Enum):
+    """What a conversation needs next."""
+
+    HEAD = "head"
+    """More of a request head."""
+    BODY = "body"
+    """More of a body before its request may run."""
+    WORKER = "worker"
+    """A worker thread: a request is ready."""
+
+
+class Conversation(Protocol):
+    """What is spoken over a connection: the HTTP side, as the Front sees it. None of it waits but `run`.
+
+    Threads: the one that has the connection.
+    """
+
+    def received(self, data: bytes) -> Need:
+        """Take what arrived (``b""``: look again at what had arrived before) and say what is needed.
+
+        Raises:
+            PeerError: The peer broke a rule; `answer` has what to say.
+        """
+
+    def has_begun(self) -> bool:
+        """Return whether part of a request has arrived, so that its end is the peer's fault."""
+
+    def interim(self) -> bytes:
+        """Return what is to be sent while more of the body is awaited (RFC 9110, 15.2); ``b""`` for nothing."""
+
+    def answer(self, error: PeerError) -> bytes:
+        """Return the response to an error, complete; ``b""`` where nothing can be said."""
+
+    def run(self) -> bool:
+        """Run the request that is ready, on a worker thread; return whether the connection stays open.
+
+        Raises:
+            ConnectionAbortedError: The response broke off, and the peer must be able to tell.
+        """
+
+    def close(self) -> None:
+        """Let go of everything: the connection is over."""
+
+
+class Connection:
+    """One accepted transport and all that is held for it.
+
+    Threads: one at a time has the connection: the one that a poll told of it, or that took it from those waiting; it
+    gives it up by arming it again. `write` and `read` may wait and are for worker threads, while ACTIVE.
+    """
+
+    __slots__ = (
+        "address",
+        "admitted",
+        "admitted_as",
+        "client",
+        "clock",
+        "conversation",
+        "deadline",
+        "entry",
+        "fd",
+        "keep_open",
+        "linger",
+        "lookup",
+        "moved",
+        "out",
+        "out_size",
+        "plain_on_tls",
+        "proxy",
+        "proxy_parser",
+        "queued_at",
+        "received_size",
+        "sent_size",
+        "settings",
+        "since",
+        "source",
+        "state",
+        "timeouts",
+        "transport",
+    )
+
+    def __init__(
+        self, transport: Transport, address: object, settings: FrontSettings, timeouts: Timeouts, clock: Clock
+    ) -> None:
+        self.transport = transport
+        self.address = address
+        self.settings = settings
+        self.timeouts = timeouts
+        self.clock = clock
+        self.fd = transport.fileno()
+        self.state = State.NEW
+        self.since = clock.monotonic()
+        self.deadline = NEVER
+        self.entry = NEVER
+        self.admitted = False
+        self.out: deque[memoryview] = deque()
+        self.out_size = 0
+        self.source: Generator[bytes, None, None] | None = None
+        self.linger = False
+        self.keep_open = False
+        self.plain_on_tls = False
+        self.received_size = 0
+        self.sent_size = 0
+        self.moved = 0
+        self.queued_at = 0.0
+        self.client: tuple[str, int] | None = None
+        self.admitted_as: str | None = None
+        self.proxy: ProxyHeader | None = None
+        self.proxy_parser: ProxyHeaderParser | None = None
+        self.lookup: Lookup | None = None
+        self.conversation: Conversation | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.fd} from {self.address!r}, {self.state.value}>"
+
+    def move(self, state: State) -> None:
+        """Enter `state`.
+
+        Raises:
+            RuntimeError: The table knows no way from here to there: a bug of ours.
+        """
+        if state not in TRANSITIONS[self.state]:
+            message = f"a connection cannot go from {self.state.value} to {state.value}"
+            raise RuntimeError(message)
+        self.state = state
+
+    def begin(self, state: State) -> None:
+        """Enter `state` and start its clock: its deadline is counted from now."""
+        self.move(state)
+        self.since = self.clock.monotonic()
+        self.moved = 0
+
+    # What follows is shared by Front steps and worker threads, and never waits.
+
+    def queue(self, data: bytes) -> None:
+        """Put `data` behind what waits to be sent."""
+        if data:
+            self.out.append(memoryview(data))
+            self.out_size += len(data)
+
+    def flush(self, limit: int) -> Want | None:
+        """Send what waits, up to about `limit` bytes; None when nothing waits any more, or the limit was reached.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        send, out = self.transport.send, self.out
+        sent = 0
+        while sent < limit:
+            if not out:
+                if self.source is None:
+                    return None
+                self._draw()
+                continue
+            view = out[0]
+            taken = send(view)
+            if isinstance(taken, Want):
+                return taken
+            sent += taken
+            self.sent_size += taken
+            self.moved += taken
+            self.out_size -= taken
+            if taken == len(view):
+                out.popleft()
+            else:
+                out[0] = view[taken:]
+        return None
+
+    def has_output(self) -> bool:
+        """Return whether something waits to be sent."""
+        return bool(self.out) or self.source is not None
+
+    def receive(self) -> bytes | Want:
+        """Return what has arrived; ``b""`` at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        data = self.transport.receive(RECORD)
+        if not isinstance(data, Want):
+            self.received_size += len(data)
+            self.moved += len(data)
+        return data
+
+    def _draw(self) -> None:
+        assert self.source is not None  # noqa: S101 - the caller has looked
+        block = next(self.source, b"")
+        if block:
+            self.queue(block)
+        else:
+            self.source = None
+
+    def release(self) -> None:
+        """Let go of everything that is held for the peer."""
+        self.out.clear()
+        self.out_size = 0
+        source, self.source = self.source, None
+        if source is not None:
+            source.close()
+        if self.conversation is not None:
+            self.conversation.close()
+
+    # What follows is for worker threads: it waits, within bounds.
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, or keep what the peer does not take at once for the Front to flush.
+
+        Waits only while more than ``max_buffered_response_size`` is held already.
+
+        Raises:
+            PeerTimeout: The peer does not read fast enough.
+            ConnectionError: The connection broke.
+        """
+        if not self.out and self.source is None:
+            size = len(data)
+            taken = self.transport.send(data)
+            if taken == size:
+                self.sent_size += size
+                return
+            self.queue(data)
+            if not isinstance(taken, Want):
+                self.sent_size += taken
+                self.out_size -= taken
+                self.out[0] = self.out[0][taken:]
+                self.flush(size)
+            return
+        self._make_room()
+        self.queue(data)
+        self.flush(self.out_size)
+
+    def begin_body(self) -> None:
+        """Start the clock of a body that is read while its request runs."""
+        self.since, self.moved = self.clock.monotonic(), 0
+
+    def read(self) -> bytes:
+        """Return more of a body that is too large to be gathered, waiting for it; ``b""`` at the end of the stream.
+
+        Raises:
+            PeerTimeout: The peer does not send fast enough.
+            ConnectionError: The connection broke.
+        """
+        while True:
+            data = self.receive()
+            if not isinstance(data, Want):
+                return data
+            self._wait(data, self.timeouts.read_body, self.settings.min_body_rate, "send its request body")
+
+    def _make_room(self) -> None:
+        limit = self.settings.max_buffered_response_size
+        if self.out_size <= limit and self.source is None:
+            return
+        self.since, self.moved = self.clock.monotonic(), 0
+        while self.out_size > limit or self.source is not None:
+            want = self.flush(self.out_size)
+            if want is None:
+                if self.source is None:
+                    return
+                continue
+            self._wait(want, self.timeouts.write, self.settings.min_write_rate, "read the response")
+
+    def _wait(self, want: Want, grace: float, rate: int, what: str) -> None:
+        remaining = self.allowed_until(grace, rate) - self.clock.monotonic()
+        if remaining <= 0 or not wait_for(self.transport.sock, want, remaining):
+            if self.allowed_until(grace, rate) > self.clock.monotonic():
+                return
+            message = f"The client did not {what} at {rate} bytes per second."
+            raise PeerTimeout(message)
+
+    def allowed_until(self, grace: float, rate: int) -> float:
+        """Return the deadline of a transfer that has `grace` seconds, and beyond them must keep up `rate` bytes a second."""
+        return self.since + grace + (self.moved / rate if rate else 0.0)

@@ -1,0 +1,84 @@
+"""Waiting for many sockets at once, each told of once: the thin skin over the kernel's epoll."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import Final
+
+__all__ = ["Poller"]
+
+READ: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+WRITE: Final = select.EPOLLOUT | select.EPOLLONESHOT
+ARRIVAL: Final = select.EPOLLIN | select.EPOLLONESHOT
+AT_REST: Final = select.EPOLLONESHOT
+"""Nothing is waited for; a hang-up may still be told, once."""
+
+
+class Poller:
+    """Descriptors that wait, in two classes: those that are served, and arrivals.
+
+    An arrival (a listener, or a connection whose handshake is not done) waits in an epoll of its own that is one entry of the
+    outer one. However many arrivals are ready, they are one event among those of the connections being served, so
+    that each request that is ready waits for one step of a handshake at the most, and not for a queue of them.
+
+    A descriptor is told of once and then rests until it is armed again, so that it belongs to one thread meanwhile.
+
+    Threads: everything by any thread at any time, `close` last.
+    """
+
+    __slots__ = ("_arrivals", "_arrivals_fd", "_served", "_wake_fd")
+
+    def __init__(self) -> None:
+        self._served = select.epoll()
+        self._arrivals = select.epoll()
+        self._arrivals_fd = self._arrivals.fileno()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._served.register(self._arrivals_fd, ARRIVAL)
+        self._served.register(self._wake_fd, select.EPOLLIN)
+
+    def add(self, fd: int) -> None:
+        """Wait for an arrival on `fd`, which was not waited for before."""
+        self._arrivals.register(fd, READ)
+
+    def arm_arrival(self, fd: int, *, write: bool = False) -> None:
+        """Wait again for an arrival on `fd`."""
+        self._arrivals.modify(fd, WRITE if write else READ)
+
+    def admit(self, fd: int) -> None:
+        """Move `fd` from the arrivals to those being served, at rest."""
+        self._arrivals.unregister(fd)
+        self._served.register(fd, AT_REST)
+
+    def arm(self, fd: int, *, write: bool = False) -> None:
+        """Wait again for `fd`, which was admitted."""
+        self._served.modify(fd, WRITE if write else READ)
+
+    def poll(self, timeout: float | None) -> int | None:
+        """Return a descriptor that is ready; None after `timeout` seconds, when woken, or when another thread was quicker."""
+        events = self._served.poll(timeout, 1)
+        if not events:
+            return None
+        fd = events[0][0]
+        if fd == self._arrivals_fd:
+            found = self._arrivals.poll(0, 1)
+            # Armed again before the arrival is served, so that another thread may take the next one meanwhile.
+            self._served.modify(fd, ARRIVAL)
+            return found[0][0] if found else None
+        return None if fd == self._wake_fd else fd
+
+    def wake(self) -> None:
+        """Make every `poll` return at once, until `rest`."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def rest(self) -> None:
+        """Take `wake` back."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+
+    def close(self) -> None:
+        """Release the kernel's objects. No thread may be polling."""
+        self._served.close()
+        self._arrivals.close()
+        os.close(self._wake_fd)

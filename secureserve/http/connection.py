@@ -1,0 +1,187 @@
+"""The HTTP side of a connection: cheroot's HTTPConnection for gateways, a conversation for the Front."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import cheroot.server
+
+from secureserve.errors import BodyTruncated, PeerError, PlainHTTPOnTLSPort
+from secureserve.front.connection import Need
+from secureserve.http.gateway import connection_environ
+from secureserve.http.message import MessageReader
+from secureserve.http.plain import answer_to_plain_http
+from secureserve.http.request import CONTINUE, HTTPRequest, complete_response
+from secureserve.logs import AccessRecord
+
+if TYPE_CHECKING:
+    from secureserve.front.connection import Connection
+    from secureserve.http.message import Message
+    from secureserve.http.server import HTTPServer
+
+__all__ = ["HTTPConnection"]
+
+INTERNAL_ERROR: Final = b"500 Internal Server Error"
+
+
+class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
+    """What is spoken over one connection, request after request.
+
+    Gateways find in it what cheroot's has: `remote_addr`, `remote_port`, `ssl_env`, the peer's credentials, `socket`.
+
+    Threads: the one that has the connection.
+    """
+
+    def __init__(self, server: HTTPServer, connection: Connection) -> None:
+        self.server = server
+        self.connection = connection
+        self.reader = MessageReader(server.limits)
+        self.requests_seen = 0
+        tls = connection.transport.tls
+        self.tls = tls
+        self.scheme = b"http" if tls is None else b"https"
+        self.ssl_env: dict[str, Any] | None = None if tls is None else tls.environ()
+        self.extra_lines = server.hsts_line if tls is not None else b""
+        self.remote_addr, self.remote_port = connection.client or ("", 0)
+        self.peercreds_enabled = server.peercreds_enabled
+        self.peercreds_resolve_enabled = server.peercreds_resolve_enabled
+        self._environ: dict[str, Any] | None = None
+
+    @property
+    def socket(self) -> Any:
+        """The accepted socket."""
+        return self.connection.transport.sock
+
+    def environ(self) -> dict[str, Any]:
+        """Return the part of the environ that all requests of the connection share."""
+        if self._environ is None:
+            self._environ = connection_environ(self.server, self)
+        return self._environ
+
+    def remote_name(self) -> str | None:
+        """Return the client's forward-confirmed name; waits for the look-up no longer than ``reverse_dns_timeout``."""
+        lookup = self.connection.lookup
+        return None if lookup is None else lookup.result()
+
+    def peer_environ(self) -> dict[str, str]:
+        """Return who is at the other end of a unix socket, where the system tells."""
+        try:
+            pid, uid, gid = self.get_peer_creds()
+        except (RuntimeError, NotImplementedError):
+            return {}
+        environ = {"X_REMOTE_PID": str(pid), "X_REMOTE_UID": str(uid), "X_REMOTE_GID": str(gid)}
+        if self.peercreds_resolve_enabled:
+            user, group = self.resolve_peer_creds()
+            environ |= {"X_REMOTE_USER": str(user), "X_REMOTE_GROUP": str(group), "REMOTE_USER": str(user)}
+        return environ
+
+    def must_close(self) -> bool:
+        """Return whether the server wants no more requests on this connection."""
+        return self.server.draining
+
+    # The conversation, as the Front knows it.
+
+    def received(self, data: bytes) -> Need:
+        """Take what arrived, and say what is needed."""
+        need = self.reader.feed(data)
+        if need is not Need.HEAD and self.connection.plain_on_tls:
+            message = "This port speaks HTTPS, and the request came as plain HTTP."
+            raise PlainHTTPOnTLSPort(message)
+        return need
+
+    def has_begun(self) -> bool:
+        """Return whether part of a request has arrived."""
+        return self.reader.has_begun()
+
+    def interim(self) -> bytes:
+        """Return the 100 (Continue) that a client waits for, once."""
+        message = self.reader.message
+        if not message.expects_continue:
+            return b""
+        message.expects_continue = False
+        return CONTINUE
+
+    def answer(self, error: PeerError) -> bytes:
+        """Return the response to an error; ``b""`` where nothing can be said."""
+        message = self.reader.message
+        if isinstance(error, PlainHTTPOnTLSPort):
+            response = answer_to_plain_http(self.server.plain_http_policy(message))
+            self._log(message, response[9:12], 0, time.time(), 0.0)
+            return response
+        if error.status_hint is None:
+            return b""
+        fields = (("Retry-After", "1"),) if error.status_hint == 503 else ()  # noqa: PLR2004
+        text = f"{error}\n".encode()
+        self._log(message, b"%d" % error.status_hint, len(text), time.time(), 0.0)
+        return complete_response(
+            self.server, error.status_hint, text, bodyless=message.method == b"HEAD", fields=fields
+        )
+
+    def run(self) -> bool:
+        """Run the request that is ready."""
+        began = time.time()
+        reader = self.reader
+        message = reader.message
+        self.requests_seen += 1
+        request = HTTPRequest(self.server, self)
+        try:
+            request.respond()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BodyTruncated as error:
+            self._body_failed(request, error)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an application raises costs this response, no more
+            self._application_failed(request, error)
+        finally:
+            self._log(message, request.status[:3], request.body_sent, began, time.time() - began)
+        if not message.complete:
+            self.connection.linger = True
+            return False
+        reader.next()
+        return not request.close_connection
+
+    def close(self) -> None:
+        """Let go of what refers back here."""
+        self.reader.close()
+
+    def _body_failed(self, request: HTTPRequest, error: BodyTruncated) -> None:
+        if request.head_is_out:
+            raise ConnectionAbortedError(str(error)) from error
+        request.simple_response(_status_line(error.status_hint or 400), f"{error}\n")
+
+    def _application_failed(self, request: HTTPRequest, error: Exception) -> None:
+        self.server.application_failed(request, error)
+        if request.head_is_out:
+            message = "the application failed in the middle of its response"
+            raise ConnectionAbortedError(message) from error
+        request.simple_response(INTERNAL_ERROR, "The server failed to answer this request.\n")
+
+    def _log(self, message: Message, status: bytes, size: int, began: float, seconds: float) -> None:
+        log = self.server.access_log
+        if log is None or not log.enabled:
+            return
+        fields = message.environ_fields
+        log.write(
+            AccessRecord(
+                remote_addr=self.remote_addr,
+                
+                time=began,
+                method=message.method.decode("latin-1"),
+                target=message.target.decode("latin-1"),
+                protocol="HTTP/{}.{}".format(*message.version),
+                status=int(status or b"0"),
+                bytes_sent=size,
+                referer=fields.get("HTTP_REFERER", ""),
+                user_agent=fields.get("HTTP_USER_AGENT", ""),
+                duration=seconds,
+                tls=self.tls,
+                host=fields.get("HTTP_HOST", ""),
+            )
+        )
+
+
+def _status_line(status: int) -> str:
+    return f"{status} {'Bad Request' if status == 400 else 'Request Timeout' if status == 408 else 'Content Too Large'}"  # noqa: PLR2004

@@ -1,0 +1,436 @@
+"""`HTTPServer`: a cheroot server, by constructor, attributes and life cycle, whose connections come from the Front."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import cheroot.wsgi
+
+from secureserve import events
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import AlreadyStarted, HandshakeFailed
+from secureserve.front.accounting import Accounting, Totals
+from secureserve.front.listener import Listener
+from secureserve.front.loop import Front, Observer
+from secureserve.front.reverse_dns import ReverseDNS
+from secureserve.front.settings import FrontSettings
+from secureserve.front.systemd import adopt_from_systemd
+from secureserve.http.connection import HTTPConnection
+from secureserve.http.gateway import WSGIGateway
+from secureserve.http.message import Limits
+from secureserve.http.ssl_adapter import SSLAdapter
+from secureserve.http.workers import Workers
+from secureserve.logs import ERROR_LOGGER, TLS_LOGGER
+from secureserve.rate_limit import RateLimitedLogger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from secureserve.clock import Clock
+    from secureserve.errors import PeerError
+    from secureserve.front.connection import Connection
+    from secureserve.http.request import HTTPRequest
+    from secureserve.logs import AccessLog
+
+__all__ = ["HTTPServer"]
+
+SOFTWARE: Final = "secureserve"
+THREADS_SECONDS: Final = 1.0
+"""What the threads have to end in once nothing is left for them to do, at least."""
+
+
+class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
+    """A WSGI server over TLS or plain HTTP, in the shape of `cheroot.wsgi.Server`.
+
+    Args:
+        bind_addr: ``(host, port)``, host None for every interface; or the path of a unix socket.
+        wsgi_app: The application.
+        numthreads: Worker threads.
+        server_name: What the Server field and ``SERVER_NAME`` say.
+        max: Worker threads to which the pool may grow; -1 for no more than `numthreads`.
+        request_queue_size: The listen backlog.
+        timeout: Seconds from which each phase of a connection takes its own deadline.
+        shutdown_timeout: Seconds that `stop` gives requests in progress.
+        accepted_queue_size: Requests that may wait for a thread without limit of time; -1 for any number.
+        accepted_queue_timeout: Seconds that a request beyond those waits before it gets 503.
+        peercreds_enabled: Look up who is at the other end of a unix socket.
+        peercreds_resolve_enabled: Look up the names of that user and group as well.
+        reuse_port: Set SO_REUSEPORT.
+        settings: The Front's settings.
+        listeners: Sockets to serve instead of binding `bind_addr`.
+        access_log: Where responses are logged; None logs none.
+        publish: Is given the events of `secureserve.events`.
+        clock: Tells the time.
+
+    Threads: `start` (or `serve`) blocks its thread; everything else by any thread, `stop` also by a signal handler or an
+    application.
+    """
+
+    max_request_header_size = 500 * 1024
+    max_request_body_size = 100 * 1024 * 1024
+    version = SOFTWARE
+    software = SOFTWARE
+
+    def __init__(  # noqa: PLR0913 - cheroot's constructor
+        self,
+        bind_addr: tuple[str | None, int] | str,
+        wsgi_app: Callable[..., Iterable[bytes]],
+        numthreads: int = 10,
+        server_name: str | None = None,
+        max: int = -1,  # noqa: A002 - cheroot's name
+        request_queue_size: int = 5,
+        timeout: float = 10,
+        shutdown_timeout: float = 5,
+        accepted_queue_size: int = -1,
+        accepted_queue_timeout: float = 10,
+        peercreds_enabled: bool = False,  # noqa: FBT001, FBT002 - cheroot's constructor
+        peercreds_resolve_enabled: bool = False,  # noqa: FBT001, FBT002
+        reuse_port: bool = False,  # noqa: FBT001, FBT002
+        *,
+        settings: FrontSettings | None = None,
+        listeners: Iterable[Listener] = (),
+        access_log: AccessLog | None = None,
+        publish: Callable[[object], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.settings = settings or FrontSettings()
+        self.access_log = access_log
+        self.accounting = Accounting()
+        self._given_listeners = tuple(listeners)
+        self._publish = publish or _nobody
+        self._clock = clock
+        self._accepted_queue = (accepted_queue_size, accepted_queue_timeout)
+        self._front: Front | None = None
+        self._interrupt: BaseException | None = None
+        self._names: ReverseDNS | None = None
+        self._listeners: tuple[Listener, ...] = ()
+        self._errors = RateLimitedLogger(logging.getLogger(ERROR_LOGGER))
+        self._peer_log = RateLimitedLogger(logging.getLogger(TLS_LOGGER))
+        self._state_lock = threading.RLock()
+        self._is_ready = threading.Event()
+        # These two are waited on and filled with no lock that a signal handler could find taken by its own thread.
+        self._served: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._emptied: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopper: threading.Thread | None = None
+        self._stopped = threading.Event()
+        super().__init__(
+            bind_addr,
+            wsgi_app,
+            numthreads=numthreads,
+            server_name=server_name or SOFTWARE,
+            max=max,
+            request_queue_size=request_queue_size,
+            timeout=timeout,
+            shutdown_timeout=shutdown_timeout,
+            accepted_queue_size=accepted_queue_size,
+            accepted_queue_timeout=accepted_queue_timeout,
+            peercreds_enabled=peercreds_enabled,
+            peercreds_resolve_enabled=peercreds_resolve_enabled,
+            reuse_port=reuse_port,
+        )
+        self.requests = self._make_workers(numthreads, max)
+        self._describe_stats()
+
+    @property
+    def bind_addr(self) -> Any:
+        """Where to listen; once ready, where it listens: ``(host, port)`` or the path of a unix socket."""
+        return self._bind_addr
+
+    @bind_addr.setter
+    def bind_addr(self, value: Any) -> None:
+        self._bind_addr = value
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The sockets that are listened at; none unless `ready`."""
+        return self._listeners
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is on its way to stop."""
+        return self._front is None or self._front.draining
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """Whether connections are kept open after a response."""
+        return not self.draining
+
+    def totals(self) -> Totals:
+        """Return what was counted so far."""
+        return self.accounting.totals(requests=self.requests.requests)
+
+    def connections_by_state(self) -> dict[str, int]:
+        """Return how many connections there are in each state that has any."""
+        front = self._front
+        return dict(Counter(connection.state.value for connection in list(front.connections))) if front else {}
+
+    # The life cycle.
+
+    def prepare(self) -> None:
+        """Bind, and start the threads; the server answers from here on.
+
+        Raises:
+            AlreadyStarted: It is running.
+            StartFailed: The address cannot be listened at, now.
+            ConfigurationError: A setting that cannot be honoured.
+        """
+        with self._state_lock:
+            if self._front is not None:
+                message = f"{self} is running already."
+                raise AlreadyStarted(message)
+            self._interrupt = None
+            self._stopper = None
+            self._stopped.clear()
+            self._served, self._emptied = queue.SimpleQueue(), queue.SimpleQueue()
+            self._settle_lines()
+            secure = self._secure()
+            self._listeners = self._listen()
+            self.bind_addr = self._listeners[0].bound_addr
+            names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
+            self._names = names
+            front = self._front = Front(
+                settings=self.settings,
+                timeout=self.timeout,
+                clock=self._clock,
+                accounting=self.accounting,
+                observer=_Reporter(self),
+                converse=lambda connection: HTTPConnection(self, connection),
+                secure=secure,
+                reverse_dns=names,
+            )
+            front.on_empty = lambda: self._emptied.put(None)
+            self.requests.start(front)
+            front.open(self._listeners)
+            self._start_time = time.time()
+            self.ready = True
+            self._is_ready.set()
+
+    def serve(self) -> None:
+        """Wait until the server has stopped; call after `prepare`.
+
+        Raises:
+            BaseException: What the application raised to end the process, or what ended one of our own threads.
+        """
+        if self._front is None:
+            return
+        self._served.get()
+        self._stopped.wait()
+        if self._interrupt is not None:
+            raise self._interrupt
+
+    def wait_ready(self, timeout: float | None = None) -> bool:
+        """Wait until the server answers; return whether it does, False after `timeout` seconds."""
+        return self._is_ready.wait(timeout)
+
+    def stop(self) -> None:
+        """Stop: refuse new connections, let requests in progress finish within ``shutdown_timeout``, cut the rest.
+
+        Returns when every thread has ended and every socket is released; a thread that the application keeps beyond
+        that is reported by its name, and left. Called by the application itself, it returns at once, since that
+        request is one of those to finish. Calling it again waits for the same end.
+        """
+        with self._state_lock:
+            front = self._front
+            if front is None:
+                return
+            here = threading.current_thread()
+            first = self._stopper is None
+            if first:
+                self._stopper = threading.Thread(
+                    target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True
+                )
+                self._stopper.start()
+            is_ours = self.requests.owns(here) or here is self._stopper
+        if not is_ours:
+            self._stopped.wait()
+
+    def _stop(self, front: Front) -> None:
+        self.ready = False
+        self._is_ready.clear()
+        deadline = self._clock.monotonic() + self.shutdown_timeout
+        front.drain()
+        while front.connections:
+            try:
+                self._emptied.get(timeout=max(deadline - self._clock.monotonic(), 0))
+            except queue.Empty:
+                break
+        front.cut()
+        left = self.requests.stop(max(deadline, self._clock.monotonic() + THREADS_SECONDS))
+        if left:
+            self.error_log(
+                f"These threads still run the application after {self.shutdown_timeout} s, and are left: {', '.join(left)}",
+                level=logging.ERROR,
+            )
+        front.close()
+        if self._names is not None:
+            self._names.stop()
+        if self._start_time is not None:
+            self._run_time += time.time() - self._start_time
+        self._start_time = None
+        with self._state_lock:
+            self._listeners = ()
+            self._front = None
+        self._stopped.set()
+        self._served.put(None)
+
+    @property
+    def interrupt(self) -> BaseException | None:
+        """What ended the server, to be raised by `serve`; setting it stops the server."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, interrupt: BaseException | None) -> None:
+        self._interrupt = interrupt
+        if interrupt is not None:
+            if isinstance(interrupt, KeyboardInterrupt):
+                self.error_log("Keyboard Interrupt: shutting down")
+            elif isinstance(interrupt, SystemExit):
+                self.error_log("SystemExit raised: shutting down")
+            self.stop()
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Log a message, and the exception that is being handled if `traceback` is set."""
+        logging.getLogger(ERROR_LOGGER).log(level, "%s", msg, exc_info=traceback)
+
+    @contextlib.contextmanager
+    def _run_in_thread(self) -> Iterator[threading.Thread]:
+        """Run the server for the length of a block."""
+        self.prepare()
+        thread = threading.Thread(target=self.serve, daemon=True)
+        thread.start()
+        try:
+            yield thread
+        finally:
+            self.stop()
+            thread.join()
+
+    # What requests and connections ask of their server.
+
+    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
+        """Log what an application raised."""
+        self._errors.log(
+            logging.ERROR,
+            "application",
+            "The application raised while it answered %s %s.",
+            request.method.decode("latin-1"),
+            request.uri.decode("latin-1"),
+            exc_info=error,
+        )
+
+    def report(self, connection: Connection, error: PeerError) -> None:
+        """Log and announce a peer's fault."""
+        peer = _shown(connection)
+        self._peer_log.log(logging.INFO, error.reason, "%s: %s", peer, str(error))
+        if isinstance(error, HandshakeFailed):
+            self._publish(
+                events.HandshakeFailedEvent(
+                    peer, str(error), alert=error.alert, alert_sent_by_peer=error.alert_sent_by_peer
+                )
+            )
+
+    def report_bug(self, connection: Connection, error: Exception) -> None:
+        """Log a fault of our own."""
+        self._errors.log(logging.ERROR, "bug", "A connection from %s was lost to a fault.", _shown(connection), exc_info=error)
+
+    # Inside.
+
+    def _make_workers(self, numthreads: int, most: int) -> Workers:
+        size, timeout = self._accepted_queue
+        return Workers(
+            self.server_name,
+            minimum=numthreads or 1,
+            maximum=most,
+            accepted_queue_size=size,
+            accepted_queue_timeout=timeout,
+            clock=self._clock,
+            accounting=self.accounting,
+            on_failure=self._thread_failed,
+        )
+
+    def _thread_failed(self, error: BaseException) -> None:
+        if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self.error_log(f"A thread of {self} died: {error!r}", level=logging.CRITICAL, traceback=True)
+        self.interrupt = error
+
+    def _settle_lines(self) -> None:
+        """Make what every response and every message reader needs, once."""
+        self.status_line_start = self.protocol.encode("ascii") + b" "
+        self.server_line = b"Server: %b\r\n" % self.server_name.encode("latin-1") if self.server_name else b""
+        hsts = self.settings.hsts
+        self.hsts_line = b"Strict-Transport-Security: %b\r\n" % hsts.encode("ascii") if hsts else b""
+        self.limits = Limits(
+            max_head_size=self.max_request_header_size,
+            max_line_size=self.settings.max_request_line_size,
+            max_fields=self.settings.max_header_fields,
+            max_body_size=self.max_request_body_size,
+            max_gathered_size=self.settings.max_buffered_body_size,
+        )
+        if self.gateway is cheroot.wsgi.Gateway_10:
+            self.gateway = WSGIGateway
+
+    def _secure(self) -> Callable[[Any], Any] | None:
+        adapter = self.ssl_adapter
+        if adapter is None:
+            return None
+        if not isinstance(adapter, SSLAdapter):
+            adapter = SSLAdapter.from_cheroot(adapter)
+        accept: Callable[[Any], Any] = adapter.acceptor.accept
+        return accept
+
+    def _listen(self) -> tuple[Listener, ...]:
+        if self._given_listeners:
+            return tuple(listener.duplicate() for listener in self._given_listeners)
+        handed_over = adopt_from_systemd(os.environ, os.getpid(), nodelay=self.nodelay)
+        return tuple(
+            handed_over
+            or Listener.bind(
+                self.bind_addr, backlog=self.request_queue_size, reuse_port=self.reuse_port, nodelay=self.nodelay
+            )
+        )
+
+    def _describe_stats(self) -> None:
+        """Let cheroot's `stats` read our accounts."""
+
+        def counted(count: Callable[[Totals], float]) -> Callable[[Mapping[str, Any]], float]:
+            return lambda _: count(self.totals())
+
+        self.stats.update(
+            {
+                "Accepts": counted(lambda totals: totals.accepted),
+                "Accepts/sec": counted(lambda totals: totals.accepted / max(self.runtime(), 1e-6)),
+                "Queue": lambda _: self.requests.qsize,
+                "Threads": lambda _: self.requests.size,
+                "Threads Idle": lambda _: self.requests.idle,
+                "Requests": counted(lambda totals: totals.requests),
+                "Socket Errors": counted(lambda totals: totals.closed.get("reset", 0)),
+            }
+        )
+
+
+class _Reporter(Observer):
+    """Takes the Front's word to the server's logs and events."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self._server = server
+
+    def refused(self, connection: Connection, error: PeerError) -> None:
+        self._server.report(connection, error)
+
+    def broken(self, connection: Connection, error: Exception) -> None:
+        self._server.report_bug(connection, error)
+
+
+def _shown(connection: Connection) -> str:
+    host, port = connection.client or connection.address
+    return f"{host}:{port}" if host else "a unix socket"
+
+
+def _nobody(_: object) -> None:
+    return
