@@ -48,7 +48,8 @@ class ASGIAdapter:
         self._application = application
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ASGI loop", daemon=True)
-        self._middleware = ASGIMiddleware(self._run, loop=self._loop)
+        # Any: its types are its own words for those of PEP 3333.
+        self._middleware: Any = ASGIMiddleware(self._run, loop=self._loop)
         self._lifespan = _Lifespan(application, self._loop)
 
     def startup(self) -> None:

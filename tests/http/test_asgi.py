@@ -43,7 +43,8 @@ def environ(**changes: Any) -> dict[str, Any]:
 def call(adapter: ASGIAdapter, request: dict[str, Any]) -> tuple[str, bytes]:
     """Return the status and the body of the response."""
     statuses: list[str] = []
-    body = b"".join(adapter(request, lambda status, headers, exc_info=None: statuses.append(status)))
+    start_response: Any = lambda status, headers, exc_info=None: statuses.append(status)  # noqa: E731 - typed Any
+    body = b"".join(adapter(request, start_response))
     return statuses[0], body
 
 
@@ -149,7 +150,8 @@ def test_a_response_that_is_broken_off_ends_the_applications_task() -> None:
             cancelled.set()
 
     with ASGIAdapter(streams) as adapter:
-        response: Any = adapter(environ(), lambda status, headers, exc_info=None: None)
+        start_response: Any = lambda status, headers, exc_info=None: None  # noqa: E731 - typed Any
+        response: Any = adapter(environ(), start_response)
         assert next(response) == b"x"
         response.close()
         assert cancelled.wait(30)
