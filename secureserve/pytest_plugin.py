@@ -15,17 +15,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secureserve.testing.authority import Authority
+    from secureserve.testing.bad import BadCredential
     from secureserve.testing.credentials import IssuedCredential
+    from secureserve.testing.directory import CredentialDirectory
 
 __all__: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Announce the marker."""
+    config.addinivalue_line(
+        "markers",
+        "bad_credentials(*names, also=(), without=()): which kinds the fixture bad_credentials runs the test for; "
+        "without names, all that a client must refuse in the handshake.",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``bad_credentials`` once for each."""
+    if "bad_credentials" not in metafunc.fixturenames:
+        return
+    from secureserve.testing.bad import bad_kinds
+
+    marker = metafunc.definition.get_closest_marker("bad_credentials")
+    try:
+        kinds = bad_kinds() if marker is None else bad_kinds(*marker.args, **marker.kwargs)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: @pytest.mark.bad_credentials: {error}") from None
+    metafunc.parametrize("bad_credentials", [kind.name for kind in kinds], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def tls_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority, made once a session, that only this suite's clients trust.
 
-    ``tls_authority.cert_pem`` is its root as in trustme, ``.cert_path`` a file of it, ``.configure_trust(client)`` makes
-    a client trust it, ``.issue("localhost", ...)`` issues a credential that outlives the test.
+    ``tls_authority.cert_pem`` is its root as in trustme, ``.cert_path`` a file of it, ``.configure_trust(client)``
+    makes a client trust it, ``.issue("localhost", ...)`` issues a credential that outlives the test.
     """
     from secureserve.testing.authority import Authority
 
@@ -72,3 +97,75 @@ def client_credential(tls_credential: _CredentialFactory) -> IssuedCredential:
 def tls_client_context(tls_authority: Authority) -> ssl.SSLContext:
     """An `ssl.SSLContext` for clients that verifies everything and trusts ``tls_authority`` alone."""
     return tls_authority.client_context()
+
+
+class _BadCredentialFactory:
+    """Issues bad credentials into a test's own directory."""
+
+    def __init__(self, authority: Authority, directory: Path) -> None:
+        self._authority = authority
+        self._directory = directory
+
+    def __call__(self, name: str, *identities: str) -> BadCredential:
+        """Issue a bad credential of the kind `name`, for whom it would be if it were good."""
+        from secureserve.testing.bad import issue_bad
+
+        return issue_bad(self._authority, name, *identities, directory=self._directory)
+
+
+@pytest.fixture
+def bad_credential(tls_authority: Authority, tmp_path: Path) -> _BadCredentialFactory:
+    """A factory of bad credentials by name: ``bad_credential("expired")``, ``bad_credential("revoked", "localhost")``.
+
+    The names are those of `secureserve.testing.BAD_KINDS`; each has one fault and is right in everything else. For
+    ``revoked``, ``tls_authority.crl_path(credential)`` and ``.ocsp_response(credential)`` say so.
+    """
+    return _BadCredentialFactory(tls_authority, tmp_path)
+
+
+@pytest.fixture
+def bad_credentials(request: pytest.FixtureRequest, bad_credential: _BadCredentialFactory) -> BadCredential:
+    """A bad credential; the test runs once for each kind that a client must refuse in the handshake.
+
+    ``@pytest.mark.bad_credentials("expired", "wrong_host")`` chooses, ``also=["revoked"]`` adds and ``without=[...]``
+    leaves out. It has ``name`` and ``fault``, and everything a good credential has.
+    """
+    name: str | None = getattr(request, "param", None)
+    if name is None:
+        raise pytest.UsageError(
+            "bad_credentials makes a test run once for each bad credential, so the test function itself has to take "
+            "it as an argument. In a unittest.TestCase, loop over secureserve.testing.bad_kinds() with self.subTest(); "
+            'for one in particular write bad_credential("expired").'
+        )
+    return bad_credential(name)
+
+
+class _DirectoryFactory:
+    """Makes directories of credentials below a test's own."""
+
+    def __init__(self, authority: Authority, directory: Path) -> None:
+        self._authority = authority
+        self._directory = directory
+        self._made = 0
+
+    def __call__(self, *identities: str, **options: Any) -> CredentialDirectory:
+        """Make one; the arguments are those of `CredentialDirectory`, without authority and directory."""
+        from secureserve.testing.directory import CredentialDirectory
+
+        self._made += 1
+        directory = self._directory / f"credential-directory-{self._made}"
+        return CredentialDirectory(self._authority, directory, *identities, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"credential_directory makes directories: write credential_directory().{name}.")
+
+
+@pytest.fixture
+def credential_directory(tls_authority: Authority, tmp_path: Path) -> _DirectoryFactory:
+    """A factory of directories whose credential changes on command: ``credential_directory(layout="kubernetes")``.
+
+    It has ``certificate_path``, ``private_key_path``, ``fingerprint``; ``rotate()`` puts a new credential in place as
+    the layout's tool does (plain files, certbot, lego, acme.sh, Caddy, Kubernetes), ``break_("truncated")`` something
+    bad, and ``mend()`` the last good one again.
+    """
+    return _DirectoryFactory(tls_authority, tmp_path)

@@ -1,4 +1,4 @@
-"""What every part of this suite shares. Certificates come from the project's own pytest plugin, which is under test too."""
+"""What every part of this suite shares. Certificates come from the project's own plugin, which is under test too."""
 
 from __future__ import annotations
 

@@ -12,35 +12,53 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from secureserve.testing.authority import LOOPBACK_IDENTITIES, Authority, temporary_authority
+    from secureserve.testing.bad import BAD_KINDS, BadCredential, BadKind, RefusedBy, bad_kinds, issue_bad
     from secureserve.testing.clock import ManualClock
     from secureserve.testing.credentials import IssuedCredential
+    from secureserve.testing.directory import FILE_FAULTS, CredentialDirectory
     from secureserve.testing.keys import KeyRing
     from secureserve.testing.layouts import Files, Layout
     from secureserve.testing.template import Issuer, Template
 
 __all__ = [
+    "BAD_KINDS",
+    "FILE_FAULTS",
     "LOOPBACK_IDENTITIES",
     "Authority",
+    "BadCredential",
+    "BadKind",
+    "CredentialDirectory",
     "Files",
     "IssuedCredential",
     "Issuer",
     "KeyRing",
     "Layout",
     "ManualClock",
+    "RefusedBy",
     "Template",
+    "bad_kinds",
+    "issue_bad",
     "temporary_authority",
 ]
 
 _HOMES: Final[Mapping[str, str]] = {
+    "BAD_KINDS": "bad",
+    "FILE_FAULTS": "directory",
     "LOOPBACK_IDENTITIES": "authority",
     "Authority": "authority",
+    "BadCredential": "bad",
+    "BadKind": "bad",
+    "CredentialDirectory": "directory",
     "Files": "layouts",
     "IssuedCredential": "credentials",
     "Issuer": "template",
     "KeyRing": "keys",
     "Layout": "layouts",
     "ManualClock": "clock",
+    "RefusedBy": "bad",
     "Template": "template",
+    "bad_kinds": "bad",
+    "issue_bad": "bad",
     "temporary_authority": "authority",
 }
 """In which module each name lives."""

@@ -6,7 +6,6 @@ does not issue (lifetimes, usages, key types, URIs, revocation) comes from templ
 
 from __future__ import annotations
 
-import os
 import ssl
 import tempfile
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from secureserve.testing.keys import KeyRing, KeyType
 from secureserve.testing.template import DEFAULT_LIFETIME, USAGES, Issuer, Template
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Generator, Mapping
     from datetime import datetime
 
@@ -37,7 +37,7 @@ LOOPBACK_IDENTITIES: Final = ("localhost", "127.0.0.1", "::1")
 """What a certificate is for when nobody says: every name under which this machine reaches itself."""
 
 MAX_CHAIN_DEPTH: Final = 8
-"""How many intermediates there may be: trustme's root allows nine authorities below it, and one is kept for bad ones."""
+"""How many intermediates there may be: trustme's root allows nine authorities below it, one kept for bad ones."""
 
 
 class Authority:
@@ -138,7 +138,7 @@ class Authority:
             self._authorities.append((below, _issuer(below, issuer)))
         return self._authorities[depth][1]
 
-    def issue(  # noqa: PLR0913 - each argument is one property of a certificate, and all have defaults
+    def issue(
         self,
         *identities: str,
         common_name: str | None = None,

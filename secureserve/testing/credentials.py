@@ -52,7 +52,7 @@ class IssuedCredential:
         self.private_key = private_key
         self.issuer = issuer
         self.password = password
-        self._parent_directory = parent_directory
+        self.parent_directory = parent_directory
         self._directory = directory
 
     def __repr__(self) -> str:
@@ -112,7 +112,11 @@ class IssuedCredential:
 
     @property
     def pkcs12(self) -> bytes:
-        """Key and chain as PKCS#12, encrypted if there is a password."""
+        """Key and chain as PKCS#12, encrypted if there is a password.
+
+        Raises:
+            ValueError: The key is not the leaf's, which a store cannot express.
+        """
         protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if self.password is not None:
             protection = serialization.BestAvailableEncryption(self.password.encode())
@@ -124,7 +128,7 @@ class IssuedCredential:
     def directory(self) -> Path:
         """Where its files are, made with mode 0700 when first asked for."""
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="credential-", dir=self._parent_directory))
+            self._directory = Path(tempfile.mkdtemp(prefix="credential-", dir=self.parent_directory))
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._directory
 
@@ -174,9 +178,9 @@ class IssuedCredential:
         Raises:
             ValueError: There is no such layout; the message names those that there are.
         """
-        from secureserve.testing.layouts import write
+        from secureserve.testing.layouts import Parts, write
 
-        return write(self, Path(directory), layout, name=name)
+        return write(Parts.of(self), Path(directory), layout, name=name)
 
     def configure_cert(self, context: Any) -> None:
         """Make a context present it.

@@ -10,7 +10,7 @@ import enum
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from secureserve.testing.credentials import write_private
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from secureserve.testing.credentials import IssuedCredential
 
-__all__ = ["Files", "Layout", "write"]
+__all__ = ["Files", "Layout", "Parts", "write"]
 
 
 class Layout(enum.Enum):
@@ -64,8 +64,42 @@ class Files:
     chain_path: Path | None = None
 
 
-def write(credential: IssuedCredential, directory: Path, layout: Layout | str, *, name: str) -> Files:
-    """Write `credential` into `directory` as `layout` does.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What goes into files, each as the bytes that are written.
+
+    Args:
+        leaf: The leaf alone, in PEM.
+        intermediates: The rest of the chain, in PEM.
+        fullchain: Both.
+        private_key: The key, in PEM.
+        pkcs12: Returns all of it; called by the one layout that wants it.
+        identities: Whom it is for.
+    """
+
+    leaf: bytes
+    intermediates: bytes
+    fullchain: bytes
+    private_key: bytes = field(repr=False)
+    pkcs12: Callable[[], bytes] = field(repr=False)
+    identities: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, credential: IssuedCredential) -> Parts:
+        """Return the parts of a credential."""
+        leaf, *intermediates = (blob.bytes() for blob in credential.cert_chain_pems)
+        return cls(
+            leaf,
+            b"".join(intermediates),
+            credential.cert_chain_pem.bytes(),
+            credential.private_key_pem.bytes(),
+            lambda: credential.pkcs12,
+            credential.identities,
+        )
+
+
+def write(parts: Parts, directory: Path, layout: Layout | str, *, name: str) -> Files:
+    """Write `parts` into `directory` as `layout` does.
 
     Raises:
         ValueError: There is no such layout; the message names those that there are.
@@ -76,80 +110,80 @@ def write(credential: IssuedCredential, directory: Path, layout: Layout | str, *
         known = ", ".join(one.value for one in Layout)
         raise ValueError(f"layout={layout!r} is not a layout; write one of {known}.") from None
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _WRITERS[chosen](credential, directory, name)
+    return _WRITERS[chosen](parts, directory, name)
 
 
-def _pair(credential: IssuedCredential, directory: Path, _name: str) -> Files:
-    key = write_private(directory / "key.pem", credential.private_key_pem.bytes())
-    certificate = write_private(directory / "cert.pem", credential.cert_chain_pem.bytes())
+def _pair(parts: Parts, directory: Path, _name: str) -> Files:
+    key = write_private(directory / "key.pem", parts.private_key)
+    certificate = write_private(directory / "cert.pem", parts.fullchain)
     return Files(directory, certificate, key)
 
 
-def _separate(credential: IssuedCredential, directory: Path, _name: str) -> Files:
-    key = write_private(directory / "key.pem", credential.private_key_pem.bytes())
-    chain = write_private(directory / "chain.pem", _intermediates(credential))
-    certificate = write_private(directory / "cert.pem", _leaf(credential))
+def _separate(parts: Parts, directory: Path, _name: str) -> Files:
+    key = write_private(directory / "key.pem", parts.private_key)
+    chain = write_private(directory / "chain.pem", parts.intermediates)
+    certificate = write_private(directory / "cert.pem", parts.leaf)
     return Files(directory, certificate, key, chain)
 
 
-def _combined(credential: IssuedCredential, directory: Path, name: str) -> Files:
-    path = write_private(directory / f"{name}.pem", credential.private_key_and_cert_chain_pem.bytes())
+def _combined(parts: Parts, directory: Path, name: str) -> Files:
+    path = write_private(directory / f"{name}.pem", parts.private_key + parts.fullchain)
     return Files(directory, path, path)
 
 
-def _pkcs12(credential: IssuedCredential, directory: Path, name: str) -> Files:
-    path = write_private(directory / f"{name}.p12", credential.pkcs12)
+def _pkcs12(parts: Parts, directory: Path, name: str) -> Files:
+    path = write_private(directory / f"{name}.p12", parts.pkcs12())
     return Files(directory, path, path)
 
 
-def _certbot(credential: IssuedCredential, directory: Path, name: str) -> Files:
+def _certbot(parts: Parts, directory: Path, name: str) -> Files:
     archive, live = _made(directory / "archive" / name), _made(directory / "live" / name)
     version = 1 + len(list(archive.glob("cert*.pem")))
-    parts = {
-        "cert": _leaf(credential),
-        "privkey": credential.private_key_pem.bytes(),
-        "chain": _intermediates(credential),
-        "fullchain": credential.cert_chain_pem.bytes(),
+    contents = {
+        "cert": parts.leaf,
+        "privkey": parts.private_key,
+        "chain": parts.intermediates,
+        "fullchain": parts.fullchain,
     }
-    for part, content in parts.items():
+    for part, content in contents.items():
         write_private(archive / f"{part}{version}.pem", content)
-    for part in parts:
+    for part in contents:
         _link(live / f"{part}.pem", f"../../archive/{name}/{part}{version}.pem")
     return Files(live, live / "fullchain.pem", live / "privkey.pem")
 
 
-def _lego(credential: IssuedCredential, directory: Path, name: str) -> Files:
+def _lego(parts: Parts, directory: Path, name: str) -> Files:
     folder = _made(directory / "certificates")
-    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
-    certificate = write_private(folder / f"{name}.crt", credential.cert_chain_pem.bytes())
-    write_private(folder / f"{name}.issuer.crt", _intermediates(credential))
+    key = write_private(folder / f"{name}.key", parts.private_key)
+    certificate = write_private(folder / f"{name}.crt", parts.fullchain)
+    write_private(folder / f"{name}.issuer.crt", parts.intermediates)
     write_private(folder / f"{name}.json", json.dumps({"domain": name}).encode())
     return Files(folder, certificate, key)
 
 
-def _acme_sh(credential: IssuedCredential, directory: Path, name: str) -> Files:
+def _acme_sh(parts: Parts, directory: Path, name: str) -> Files:
     folder = _made(directory / f"{name}_ecc")
-    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
-    write_private(folder / f"{name}.cer", _leaf(credential))
-    write_private(folder / "ca.cer", _intermediates(credential))
-    certificate = write_private(folder / "fullchain.cer", credential.cert_chain_pem.bytes())
+    key = write_private(folder / f"{name}.key", parts.private_key)
+    write_private(folder / f"{name}.cer", parts.leaf)
+    write_private(folder / "ca.cer", parts.intermediates)
+    certificate = write_private(folder / "fullchain.cer", parts.fullchain)
     return Files(folder, certificate, key)
 
 
-def _caddy(credential: IssuedCredential, directory: Path, name: str) -> Files:
+def _caddy(parts: Parts, directory: Path, name: str) -> Files:
     folder = _made(directory / "certificates" / "acme.example-directory" / name)
-    certificate = write_private(folder / f"{name}.crt", credential.cert_chain_pem.bytes())
-    key = write_private(folder / f"{name}.key", credential.private_key_pem.bytes())
-    write_private(folder / f"{name}.json", json.dumps({"sans": list(credential.identities)}).encode())
+    certificate = write_private(folder / f"{name}.crt", parts.fullchain)
+    key = write_private(folder / f"{name}.key", parts.private_key)
+    write_private(folder / f"{name}.json", json.dumps({"sans": list(parts.identities)}).encode())
     return Files(folder, certificate, key)
 
 
-def _kubernetes(credential: IssuedCredential, directory: Path, _name: str) -> Files:
+def _kubernetes(parts: Parts, directory: Path, _name: str) -> Files:
     data = directory / "..data"
     earlier = data.resolve() if data.is_symlink() else None
     version = _made(directory / f"..version_{uuid.uuid4().hex}")
-    write_private(version / "tls.crt", credential.cert_chain_pem.bytes())
-    write_private(version / "tls.key", credential.private_key_pem.bytes())
+    write_private(version / "tls.crt", parts.fullchain)
+    write_private(version / "tls.key", parts.private_key)
     _link(data, version.name)
     for part in ("tls.crt", "tls.key"):
         if not (directory / part).is_symlink():
@@ -161,7 +195,7 @@ def _kubernetes(credential: IssuedCredential, directory: Path, _name: str) -> Fi
     return Files(directory, directory / "tls.crt", directory / "tls.key")
 
 
-_WRITERS: Final[Mapping[Layout, Callable[[IssuedCredential, Path, str], Files]]] = {
+_WRITERS: Final[Mapping[Layout, Callable[[Parts, Path, str], Files]]] = {
     Layout.PAIR: _pair,
     Layout.SEPARATE: _separate,
     Layout.COMBINED: _combined,
@@ -183,11 +217,3 @@ def _link(path: Path, target: str) -> None:
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     temporary.symlink_to(target)
     os.replace(temporary, path)  # noqa: PTH105 - Path.replace says no more
-
-
-def _leaf(credential: IssuedCredential) -> bytes:
-    return credential.cert_chain_pems[0].bytes()
-
-
-def _intermediates(credential: IssuedCredential) -> bytes:
-    return b"".join(blob.bytes() for blob in credential.cert_chain_pems[1:])

@@ -83,5 +83,5 @@ def _period(lifetime: timedelta) -> tuple[datetime, datetime]:
     return start, start + max(lifetime, timedelta(minutes=6)) if lifetime > timedelta(0) else start + lifetime
 
 
-def _hash_for(key: PrivateKey) -> hashes.HashAlgorithm | None:
+def _hash_for(key: PrivateKey) -> hashes.SHA256 | None:
     return None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()

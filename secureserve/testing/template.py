@@ -10,7 +10,7 @@ import dataclasses
 import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import idna
 from cryptography import x509
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from secureserve.testing.keys import PrivateKey
 
-    PublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey"
+    PublicKey: TypeAlias = (
+        "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey"
+    )
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -100,9 +102,9 @@ class Template:
     must_staple: bool = False
     signed_with_sha1: bool = False
 
-    def replace(self, **changes: object) -> Template:
+    def replace(self, **changes: Any) -> Template:
         """Return a copy with some of it changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
     def validity(self) -> tuple[datetime, datetime]:
         """Return when it starts and ends."""
@@ -130,6 +132,11 @@ class Issuer:
     def chain(self) -> tuple[x509.Certificate, ...]:
         """Its certificate and those above it, without the root: what a server sends after its own."""
         return () if self.parent is None else (self.certificate, *self.parent.chain)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """Its certificate in PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def sign(self, template: Template, public_key: PublicKey) -> x509.Certificate:
         """Return a certificate for `public_key` that says what `template` says.

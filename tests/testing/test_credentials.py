@@ -114,9 +114,7 @@ def test_encrypted_key_opens_with_its_password_alone(
             assert (subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0) == opens
 
 
-def test_files_are_private_and_below_tmp_path(
-    tls_credential: Callable[..., IssuedCredential], tmp_path: Path
-) -> None:
+def test_files_are_private_and_below_tmp_path(tls_credential: Callable[..., IssuedCredential], tmp_path: Path) -> None:
     """Every file that a credential writes is mode 0600, in a directory of mode 0700 below tmp_path."""
     credential = tls_credential(chain_depth=1)
     paths = [credential.certificate_path, credential.private_key_path, credential.leaf_path]
