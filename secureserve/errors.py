@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from datetime import datetime
 
 __all__ = [
     "AlreadyStarted",
@@ -20,6 +21,7 @@ __all__ = [
     "BodyTruncated",
     "ChainBroken",
     "ConfigurationError",
+    "ConfigurationErrors",
     "CredentialError",
     "Expired",
     "HandshakeFailed",
@@ -30,9 +32,11 @@ __all__ = [
     "NameNotCovered",
     "NoCredential",
     "NotYetValid",
+    "OlderThanServed",
     "PeerError",
     "PeerTimeout",
     "PlainHTTPOnTLSPort",
+    "ProxyHeaderError",
     "SecureServeError",
     "StartFailed",
     "StopTimedOut",
@@ -47,8 +51,8 @@ class SecureServeError(Exception):
     """The base of every error that this package raises on purpose."""
 
 
-class ConfigurationError(SecureServeError):
-    """A setting that cannot be honoured.
+class ConfigurationError(SecureServeError, ValueError):
+    """A setting that cannot be honoured. It is a ValueError as well, which is what CherryPy raises for one.
 
     Args:
         key: The setting's one name, such as ``socket_port``.
@@ -78,6 +82,20 @@ class ConfigurationError(SecureServeError):
         place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
         shown = "" if value is None else f" = {value!r}"
         super().__init__(f"{place}{key}{shown} {problem}." + (f" {remedy}" if remedy else ""))
+
+
+class ConfigurationErrors(ConfigurationError):
+    """Everything that is wrong with a configuration, at once.
+
+    Args:
+        problems: What is wrong, at least one thing. The first gives this error its key, value and place.
+    """
+
+    def __init__(self, problems: Sequence[ConfigurationError]) -> None:
+        first = problems[0]
+        super().__init__(first.key, first.value, first.problem, first.remedy, file=first.file, line=first.line)
+        self.problems = tuple(problems)
+        self.args = ("\n".join(str(problem) for problem in self.problems),)
 
 
 class CredentialError(SecureServeError):
@@ -114,11 +132,27 @@ class Expired(CredentialError):
 
 
 class NotYetValid(CredentialError):
-    """A certificate's notBefore is still to come."""
+    """A certificate's notBefore is still to come.
+
+    Args:
+        message: Which, and what this machine's clock says.
+        path: The file that it was found in.
+        not_before: When it will be valid.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | os.PathLike[str] | None = None, not_before: datetime | None = None
+    ) -> None:
+        self.not_before = not_before
+        super().__init__(message, path=path)
 
 
 class NameNotCovered(CredentialError):
     """The leaf certificate does not cover a name that it has to."""
+
+
+class OlderThanServed(CredentialError):
+    """A certificate that would replace another was issued before it."""
 
 
 class NoCredential(CredentialError):
@@ -167,6 +201,12 @@ class PlainHTTPOnTLSPort(PeerError):
 
     status_hint = 400
     reason = "plain_http"
+
+
+class ProxyHeaderError(PeerError):
+    """The connection did not begin with a well-formed PROXY protocol header where one is required."""
+
+    reason = "proxy_header"
 
 
 class PeerTimeout(PeerError):

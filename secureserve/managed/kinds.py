@@ -342,9 +342,10 @@ def _network() -> Kind:
 
     def accept(value: object) -> str:
         try:
-            return str(ipaddress.ip_network(str(value)))
+            ipaddress.ip_network(str(value))
         except ValueError:
             raise Unacceptable("is not an address or a network", remedy) from None
+        return str(value)
 
     return Kind("a network", str, accept, accept)
 

@@ -132,7 +132,7 @@ def test_real_servers_are_started_used_and_stopped(bus: Engine, make: Callable[[
 
 
 def test_restart_serves_again(bus: Engine) -> None:
-    """restart stops the server and starts it again."""
+    """Restart stops the server and starts it again."""
     adapter = ServerAdapter(bus, Cheroot(), ("127.0.0.1", 0))
     adapter.start()
     adapter.restart()
@@ -340,7 +340,7 @@ def test_a_server_that_stops_by_itself_is_noticed(bus: Engine) -> None:
 
 
 def test_a_server_that_ignores_stop_is_left_behind_and_named() -> None:
-    """stop fails within the bound and names the thread; the engine exits all the same."""
+    """Stop fails within the bound and names the thread; the engine exits all the same."""
     bus = Engine()
     server = IgnoresStop()
     ServerAdapter(bus, server, stop_timeout=0.05).subscribe()
@@ -379,7 +379,7 @@ def test_a_stop_that_hangs_can_be_cut() -> None:
 
 
 def test_exit_wakes_a_start_that_waits_for_readiness(bus: Engine) -> None:
-    """exit from another thread ends the wait for a server that is not ready, long before its time is up."""
+    """Exit from another thread ends the wait for a server that is not ready, long before its time is up."""
     server = NeverReady()
     ServerAdapter(bus, server, start_timeout=DEADLINE * 10).subscribe()
     bus.subscribe("start", lambda: threading.Thread(target=bus.exit).start(), priority=1)

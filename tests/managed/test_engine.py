@@ -159,7 +159,7 @@ def test_stopping_lets_go_of_everything_even_when_interrupted() -> None:
 
 
 def test_starting_twice_is_refused_and_stopping_twice_is_harmless() -> None:
-    """start on a started engine is AlreadyStarted; stop and exit may be repeated, each published once."""
+    """Start on a started engine is AlreadyStarted; stop and exit may be repeated, each published once."""
     engine = Engine()
     stops = []
     engine.subscribe("stop", lambda: stops.append(1))
@@ -183,7 +183,7 @@ def test_an_engine_can_live_again() -> None:
 
 
 def test_exit_from_another_thread_ends_a_start_in_progress() -> None:
-    """exit while a start listener waits wakes the listener, and start raises instead of killing the process."""
+    """Exit while a start listener waits wakes the listener, and start raises instead of killing the process."""
     engine = Engine()
     waiting = threading.Event()
     later = []
@@ -230,7 +230,7 @@ def test_exit_from_a_listener_of_stop_ends_in_exit() -> None:
 
 
 def test_waiting_ends_with_the_state_and_with_the_time() -> None:
-    """wait returns True once the state is reached from another thread, False when the time is up."""
+    """Wait returns True once the state is reached from another thread, False when the time is up."""
     engine = Engine()
     assert engine.wait(State.STARTED, timeout=0.01) is False
     starter = threading.Thread(target=engine.start)
@@ -241,7 +241,7 @@ def test_waiting_ends_with_the_state_and_with_the_time() -> None:
 
 
 def test_block_returns_when_another_thread_exits_and_publishes_main_meanwhile() -> None:
-    """block calls the main listeners in its own thread until the engine has exited."""
+    """Block calls the main listeners in its own thread until the engine has exited."""
     engine = Engine()
     threads = []
 
@@ -291,7 +291,7 @@ def test_block_turns_an_interrupt_into_an_exit() -> None:
 
 
 def test_what_broke_while_it_ran_comes_out_of_block() -> None:
-    """exit with a failure makes block raise it, so that the process ends with an error."""
+    """Exit with a failure makes block raise it, so that the process ends with an error."""
     engine = Engine()
     engine.start()
     threading.Thread(target=engine.exit, args=(ValueError("gone"),)).start()
@@ -332,7 +332,7 @@ def test_two_engines_share_nothing() -> None:
 
 
 def test_the_log_goes_to_the_error_logger_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    """log reaches logging's secureserve.error with its level, and adds the traceback on request."""
+    """Log reaches logging's secureserve.error with its level, and adds the traceback on request."""
     engine = Engine()
     try:
         message = "inner"
