@@ -127,10 +127,10 @@ class Connection:
     __slots__ = (
         "address",
         "admitted",
-        "admitted_as",
         "client",
         "clock",
         "conversation",
+        "counted_as",
         "deadline",
         "entry",
         "fd",
@@ -155,7 +155,7 @@ class Connection:
     )
 
     def __init__(
-        self, transport: Transport, address: object, settings: FrontSettings, timeouts: Timeouts, clock: Clock
+        self, transport: Transport, address: tuple[str, int], settings: FrontSettings, timeouts: Timeouts, clock: Clock
     ) -> None:
         self.transport = transport
         self.address = address
@@ -179,7 +179,7 @@ class Connection:
         self.moved = 0
         self.queued_at = 0.0
         self.client: tuple[str, int] | None = None
-        self.admitted_as: str | None = None
+        self.counted_as = ""
         self.proxy: ProxyHeader | None = None
         self.proxy_parser: ProxyHeaderParser | None = None
         self.lookup: Lookup | None = None

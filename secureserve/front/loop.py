@@ -24,12 +24,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import HandshakeFailed, PeerError, PeerTimeout, PlainHTTPOnTLSPort
+from secureserve.front.addresses import TrustedNetworks
 from secureserve.front.connection import Connection, Conversation, Need, State
 from secureserve.front.deadlines import NEVER, Deadlines
-from secureserve.front.limits import Admission
+from secureserve.front.limits import Admission, ConnectionLimits
 from secureserve.front.listener import AcceptStatus, Listener
 from secureserve.front.poller import Poller
-from secureserve.front.proxy_protocol import ProxyHeaderParser
+from secureserve.front.proxy_protocol import ProxyHeaderParser, ProxyProgress
 from secureserve.tls.engines.base import Want
 from secureserve.tls.engines.plain import PlainTransport
 
@@ -53,6 +54,8 @@ ACCEPT_AGAIN_SECONDS: Final = 0.5
 LINGER_AT_MOST: Final = 1024 * 1024
 """Bytes of a refused request that are read and thrown away before the connection is cut."""
 
+PROXY_HEADER_AT_MOST: Final = 16 + 4096
+"""Bytes of the longest PROXY protocol header taken."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER without time: the peer is told that the connection broke, not that it ended."""
 
@@ -122,8 +125,8 @@ class Front:
         self._converse = converse
         self._secure = secure
         self._reverse_dns = reverse_dns
-        self._admission = Admission(settings.max_connections, settings.max_connections_per_address)
-        self._trusted = settings.trusted_proxies()
+        self._limits = ConnectionLimits(settings.max_connections, settings.max_connections_per_address)
+        self._proxies = TrustedNetworks.parse(settings.proxy_allow_ips)
         self._poller = Poller()
         self._deadlines: Deadlines[Connection | Door] = Deadlines()
         self._waiting: dict[int, Connection] = {}
@@ -190,8 +193,14 @@ class Front:
             A connection to `advance`; None when there is none, or when what was ready was a listener.
         """
         fd = self._poller.poll(timeout)
-        if fd is None:
-            return None
+        return None if fd is None else self._found(fd)
+
+    def poll_arrival(self) -> Connection | None:
+        """Claim a connection that has not been admitted yet and is ready, without waiting; None if there is none."""
+        fd = self._poller.poll_arrival()
+        return None if fd is None else self._found(fd)
+
+    def _found(self, fd: int) -> Connection | None:
         connection = self._waiting.pop(fd, None)
         if connection is not None:
             self._idle.pop(fd, None)
@@ -262,7 +271,7 @@ class Front:
         connection.transport.close()
         connection.release()
         self.connections.discard(connection)
-        self._admission.leave(connection.admitted_as)
+        self._limits.release(connection.counted_as)
         self._accounting.closed(reason)
         if self._resting:
             self._accept_again()
@@ -349,19 +358,21 @@ class Front:
 
     def _admit(self, sock: socket.socket, address: tuple[str, int]) -> None:
         proxied = self.settings.proxy_protocol
-        if proxied and not self._trusted.contains(address[0]):
+        if proxied and not self._proxies.trusts(address[0]):
             self._accounting.refused("untrusted_proxy")
             sock.close()
             return
-        key = self._admission.enter(None if proxied else address[0])
-        if key is None and self._admission.is_full() and self._evict():
-            key = self._admission.enter(None if proxied else address[0])
-        if key is None:
-            self._accounting.refused("too_many_connections")
+        # A proxy's own address is under no limit; the client is counted once its header has named it.
+        counted_as = "" if proxied else address[0]
+        admission = self._limits.admit(counted_as)
+        if admission is Admission.TOO_MANY and self._evict():
+            admission = self._limits.admit(counted_as)
+        if admission is not Admission.ADMITTED:
+            self._accounting.refused(admission.value)
             sock.close()
             return
         connection = Connection(PlainTransport(sock), address, self.settings, self.timeouts, self._clock)
-        connection.admitted_as = key
+        connection.counted_as = counted_as
         if proxied:
             connection.begin(State.PROXY)
             connection.proxy_parser = ProxyHeaderParser()
@@ -394,7 +405,7 @@ class Front:
         assert parser is not None  # noqa: S101 - made together with the state
         sock = connection.transport.sock
         try:
-            ahead = sock.recv(parser.wants, socket.MSG_PEEK)
+            ahead = sock.recv(PROXY_HEADER_AT_MOST, socket.MSG_PEEK)
         except BlockingIOError:
             self._wait(connection, Want.READ, connection.since + self.timeouts.handshake)
             return False
@@ -403,16 +414,16 @@ class Front:
             return False
         header = parser.feed(ahead)
         # What belongs to the header is taken off the socket; what follows it is TLS, and not ours to read.
-        sock.recv(len(ahead) if header is None else header.consumed)
-        if header is None:
+        sock.recv(len(ahead) if isinstance(header, ProxyProgress) else header.consumed)
+        if isinstance(header, ProxyProgress):
             return None
-        connection.proxy = header
-        client = header.source or connection.address
-        if self._admission.rename(connection.admitted_as, client[0]) is None:
-            self._accounting.refused("too_many_connections")
+        client = header.source if isinstance(header.source, tuple) else connection.address
+        if self._limits.move("", client[0]) is not Admission.ADMITTED:
+            self._accounting.refused(Admission.TOO_MANY_OF_CLIENT.value)
             self.end(connection, "refused")
             return False
-        connection.admitted_as = client[0]
+        connection.counted_as = client[0]
+        connection.proxy, connection.proxy_parser = header, None
         self._know_client(connection, client)
         return self._first_byte(connection)
 

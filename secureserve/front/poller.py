@@ -21,7 +21,7 @@ class Poller:
 
     An arrival (a listener, or a connection whose handshake is not done) waits in an epoll of its own that is one entry of the
     outer one. However many arrivals are ready, they are one event among those of the connections being served, so
-    that each request that is ready waits for one step of a handshake at the most, and not for a queue of them.
+    that no request that is ready waits for a queue of handshakes.
 
     A descriptor is told of once and then rests until it is armed again, so that it belongs to one thread meanwhile.
 
@@ -62,11 +62,16 @@ class Poller:
             return None
         fd = events[0][0]
         if fd == self._arrivals_fd:
-            found = self._arrivals.poll(0, 1)
+            arrival = self.poll_arrival()
             # Armed again before the arrival is served, so that another thread may take the next one meanwhile.
             self._served.modify(fd, ARRIVAL)
-            return found[0][0] if found else None
+            return arrival
         return None if fd == self._wake_fd else fd
+
+    def poll_arrival(self) -> int | None:
+        """Return an arrival that is ready, without waiting; None if there is none."""
+        found = self._arrivals.poll(0, 1)
+        return found[0][0] if found else None
 
     def wake(self) -> None:
         """Make every `poll` return at once, until `rest`."""

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 import cheroot.wsgi
@@ -113,12 +113,14 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self._listeners: tuple[Listener, ...] = ()
         self._errors = RateLimitedLogger(logging.getLogger(ERROR_LOGGER))
         self._peer_log = RateLimitedLogger(logging.getLogger(TLS_LOGGER))
-        self._state_lock = threading.RLock()
+        self._preparing = threading.Lock()
+        self._is_cancelled = False
+        # Has one item while somebody may begin to stop; to take it is atomic.
+        self._may_stop: deque[None] = deque()
         self._is_ready = threading.Event()
         # These two are waited on and filled with no lock that a signal handler could find taken by its own thread.
         self._served: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._emptied: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopper: threading.Thread | None = None
         self._stopped = threading.Event()
         super().__init__(
             bind_addr,
@@ -181,21 +183,17 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             StartFailed: The address cannot be listened at, now.
             ConfigurationError: A setting that cannot be honoured.
         """
-        with self._state_lock:
-            if self._front is not None:
-                message = f"{self} is running already."
-                raise AlreadyStarted(message)
-            self._interrupt = None
-            self._stopper = None
-            self._stopped.clear()
-            self._served, self._emptied = queue.SimpleQueue(), queue.SimpleQueue()
+        if self._front is not None or not self._preparing.acquire(blocking=False):
+            message = f"{self} is running already."
+            raise AlreadyStarted(message)
+        try:
+            self._interrupt, self._is_cancelled = None, False
             self._settle_lines()
             secure = self._secure()
             self._listeners = self._listen()
             self.bind_addr = self._listeners[0].bound_addr
-            names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
-            self._names = names
-            front = self._front = Front(
+            self._names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
+            front = Front(
                 settings=self.settings,
                 timeout=self.timeout,
                 clock=self._clock,
@@ -203,14 +201,22 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 observer=_Reporter(self),
                 converse=lambda connection: HTTPConnection(self, connection),
                 secure=secure,
-                reverse_dns=names,
+                reverse_dns=self._names,
             )
             front.on_empty = lambda: self._emptied.put(None)
+            self._served, self._emptied = queue.SimpleQueue(), queue.SimpleQueue()
+            self._stopped.clear()
             self.requests.start(front)
             front.open(self._listeners)
             self._start_time = time.time()
+            self._may_stop.append(None)
+            self._front = front
             self.ready = True
             self._is_ready.set()
+        finally:
+            self._preparing.release()
+        if self._is_cancelled:
+            self.stop()
 
     def serve(self) -> None:
         """Wait until the server has stopped; call after `prepare`.
@@ -236,19 +242,20 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         that is reported by its name, and left. Called by the application itself, it returns at once, since that
         request is one of those to finish. Calling it again waits for the same end.
         """
-        with self._state_lock:
-            front = self._front
-            if front is None:
-                return
-            here = threading.current_thread()
-            first = self._stopper is None
-            if first:
-                self._stopper = threading.Thread(
-                    target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True
-                )
-                self._stopper.start()
-            is_ours = self.requests.owns(here) or here is self._stopper
-        if not is_ours:
+        # Where nothing can be stopped yet, because it is being prepared at this moment, `prepare` will do it.
+        self._is_cancelled = True
+        front = self._front
+        if front is None:
+            return
+        try:
+            self._may_stop.pop()
+        except IndexError:
+            pass
+        else:
+            # The stopping is done by a thread of its own, and under no lock: a signal handler may have interrupted this
+            # very function in the thread that is to wait for the end.
+            threading.Thread(target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True).start()
+        if not self.requests.owns(threading.current_thread()):
             self._stopped.wait()
 
     def _stop(self, front: Front) -> None:
@@ -274,9 +281,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         if self._start_time is not None:
             self._run_time += time.time() - self._start_time
         self._start_time = None
-        with self._state_lock:
-            self._listeners = ()
-            self._front = None
+        self._listeners = ()
+        self._front = None
         self._stopped.set()
         self._served.put(None)
 

@@ -49,6 +49,9 @@ QUIET_AFTER: Final = 50
 """Looks that find a thread polling, after which the monitor sleeps."""
 SURPLUS_AFTER: Final = 50
 """Looks without need of another poller, after which a token is taken back."""
+ARRIVALS_SECONDS: Final = 0.001
+"""How long a thread that began with an arrival goes on with arrivals. All of them are one event among those of the
+connections being served, so this is their share, and what they may delay a request that is ready."""
 PARKED_AT_MOST: Final = 30.0
 """Seconds after which a thread that nobody needed ends, if the pool has grown."""
 STEPS_AT_ONCE: Final = 64
@@ -225,9 +228,8 @@ class Workers:
                     self._wake_monitor()
                 if connection is None:
                     continue
-                worker.serial += 1
-                worker.connection = connection
-                if not front.advance(connection):
+                connection = self._advance(worker, connection)
+                if connection is None:
                     worker.connection = None
                     continue
             worker.serial += 1
@@ -237,6 +239,26 @@ class Workers:
                 worker.serial += 1
                 worker.requests += 1
             worker.connection = connection = None
+
+    def _advance(self, worker: Worker, connection: Connection) -> Connection | None:
+        """Take the connection's steps, and after an arrival those of others; return one whose request is ready."""
+        front = self._front
+        worker.serial += 1
+        worker.connection = connection
+        arrives = not connection.admitted
+        if front.advance(connection):
+            return connection
+        if arrives:
+            until = self._clock.monotonic() + ARRIVALS_SECONDS
+            while self._clock.monotonic() < until:
+                arrival = front.poll_arrival()
+                if arrival is None:
+                    break
+                worker.serial += 1
+                worker.connection = arrival
+                if front.advance(arrival):
+                    return arrival
+        return None
 
     def _give_back(self) -> None:
         if self._surplus:
