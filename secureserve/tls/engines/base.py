@@ -8,14 +8,18 @@ the Front and the worker threads decide how to wait.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
+    from secureserve.certificates.credential import Credential
+    from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.info import TLSInfo
 
-__all__ = ["TLSConnection", "Transport", "Want"]
+__all__ = ["Choose", "Presented", "TLSConnection", "TLSEngine", "Transport", "Want"]
 
 
 class Want(enum.Enum):
@@ -52,6 +56,7 @@ class Transport(Protocol):
 
         Raises:
             HandshakeFailed: It cannot succeed any more. The alert, if one was due, has been handed to the socket.
+            PlainHTTPOnTLSPort: The peer speaks plain HTTP. Nothing was sent.
         """
 
     def receive(self, max_bytes: int) -> bytes | Want:
@@ -81,4 +86,75 @@ class Transport(Protocol):
 
 
 class TLSConnection(Transport, Protocol):
-    """A `Transport` that speaks TLS."""
+    """A `Transport` that speaks TLS.
+
+    A handshake that was answered with an ACME challenge (RFC 8737) is over when it is done: `receive` returns ``b""``.
+    """
+
+    @property
+    def close_notify_received(self) -> bool:
+        """Whether the end of the stream was said by the peer (RFC 8446, 6.1), and not only its socket closed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Presented:
+    """What a handshake presents: one credential, or several of different key types for the same names.
+
+    Args:
+        credentials: The credentials, most preferred first.
+        context: The library's own object that holds them.
+        answers_acme: Whether they answer an ACME challenge, and nothing else.
+    """
+
+    credentials: tuple[Credential, ...]
+    context: Any
+    answers_acme: bool = False
+
+
+class TLSEngine(Protocol):
+    """A TLS library, set up with one policy.
+
+    Threads: any thread.
+    """
+
+    def prepare(
+        self, credentials: Sequence[Credential], trust: ClientTrust | None, *, acme_challenge: bool = False
+    ) -> Presented:
+        """Load credentials into the library. This is slow, and done before anybody is served with them.
+
+        Args:
+            credentials: Of different key types, most preferred first.
+            trust: What client certificates are verified against.
+            acme_challenge: Whether they answer an ACME challenge, and nothing else.
+
+        Raises:
+            CredentialError: The library does not take one.
+            ConfigurationError: The library does not take the authorities or revocation lists.
+        """
+
+    def accept(self, sock: socket.socket, *, watch_hello: bool) -> TLSConnection:
+        """Bind TLS to a non-blocking socket from which nothing has been read.
+
+        Args:
+            sock: The socket, which belongs to the connection from now on.
+            watch_hello: Whether an ACME challenge may be asked for.
+
+        Raises:
+            ConnectionError: The peer has gone already.
+        """
+
+    def renew_ticket_keys(self) -> None:
+        """Make it impossible to resume sessions from before."""
+
+
+class Choose(Protocol):
+    """Decides what a handshake presents."""
+
+    def __call__(self, server_name: str | None, sock: socket.socket, *, acme_challenge: bool) -> Presented | None:
+        """Return it; None to refuse with ``unrecognized_name``.
+
+        Args:
+            server_name: What the client asked for, in small letters; None when it named nothing.
+            sock: What the client is connected to.
+            acme_challenge: Whether it is an ACME authority that validates.
+        """

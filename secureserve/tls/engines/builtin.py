@@ -1,0 +1,482 @@
+"""The engine on the standard library's ssl, on whatever OpenSSL this Python was built with. The only importer of ssl.
+
+Theory of operation: as with the other engine, connections start on a base context, under whose keys session tickets are
+made, and the server-name callback switches each to the context of what it is shown. What a ClientHello offers reaches
+us through the context's message callback; only base contexts have one, so it sees that message and no other. With it a
+client whose protocols we do not speak is refused as RFC 7301 wants, an ACME authority is recognised, and the credential
+that was shown is known where there are two. The callback is ssl's own debugging aid; without it those three are lost
+and everything else works.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.errors import ConfigurationError, CredentialError, HandshakeFailed, PlainHTTPOnTLSPort
+from secureserve.tls.alerts import (
+    INTERNAL_ERROR,
+    NO_APPLICATION_PROTOCOL,
+    PLAIN_HTTP_REASONS,
+    UNRECOGNIZED_NAME,
+    alert_for_reason,
+    alert_for_verification,
+    normalise_reason,
+    refusal,
+)
+from secureserve.tls.client_hello import ClientHello, parse_client_hello
+from secureserve.tls.engines import Capabilities
+from secureserve.tls.engines.base import Presented, Want
+from secureserve.tls.engines.memory_file import memory_file
+from secureserve.tls.info import TLSInfo
+from secureserve.tls.policy import (
+    ACME_PROTOCOL,
+    DEFAULT_TICKET_LIFETIME,
+    TLS13_CIPHERSUITES,
+    ClientVerify,
+    ExpiredCRL,
+    TLSPolicy,
+    TLSVersion,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from secureserve.certificates.credential import Credential
+    from secureserve.tls.client_trust import ClientTrust
+    from secureserve.tls.engines.base import Choose
+    from secureserve.tls.keylog import KeyLog
+
+__all__ = ["BuiltinConnection", "BuiltinEngine", "capabilities"]
+
+LIBRARY: Final = ssl.OPENSSL_VERSION
+
+SEES_CLIENT_HELLO: Final = hasattr(ssl.SSLContext, "_msg_callback")
+SETS_GROUPS: Final = hasattr(ssl.SSLContext, "set_groups")
+SETS_CIPHERSUITES: Final = hasattr(ssl.SSLContext, "set_ciphersuites")
+
+_LOGGER: Final = logging.getLogger("secureserve.error")
+_HANDSHAKE: Final = threading.local()
+
+_VERSIONS: Final = {
+    TLSVersion.TLSv1: ssl.TLSVersion.TLSv1,
+    TLSVersion.TLSv1_1: ssl.TLSVersion.TLSv1_1,
+    TLSVersion.TLSv1_2: ssl.TLSVersion.TLSv1_2,
+    TLSVersion.TLSv1_3: ssl.TLSVersion.TLSv1_3,
+}
+_VERIFY_MODES: Final = {
+    ClientVerify.NONE: ssl.CERT_NONE,
+    ClientVerify.OPTIONAL: ssl.CERT_OPTIONAL,
+    ClientVerify.REQUIRED: ssl.CERT_REQUIRED,
+}
+_OPTIONS: Final = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+_CLIENT_HELLO: Final = 1
+_OPENSSL_CURVES: Final = {"X25519": "X25519", "P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
+
+
+def capabilities() -> Capabilities:
+    """Return what this Python's ssl can do."""
+    return Capabilities(
+        library=LIBRARY,
+        post_quantum=SETS_GROUPS and ssl.OPENSSL_VERSION_INFO >= (3, 5),
+        chooses_groups=SETS_GROUPS,
+        chooses_ciphersuites=SETS_CIPHERSUITES,
+        ticket_lifetime=False,
+        refuses_unknown_alpn=SEES_CLIENT_HELLO,
+        acme_challenges=SEES_CLIENT_HELLO,
+        reports_group=hasattr(ssl.SSLSocket, "group"),
+        names_refused_client=False,
+        announces_client_ca=False,
+        verify_by_name=False,
+        accepts_expired_crl=False,
+        ocsp_stapling=False,
+    )
+
+
+class BuiltinEngine:
+    """Contexts of the ssl module for one policy.
+
+    Args:
+        policy: How to speak TLS.
+        choose: Decides what a handshake presents.
+        keylog: Where secrets go, for debugging.
+
+    Raises:
+        ConfigurationError: This Python's ssl cannot do what the policy asks for.
+
+    Threads: any thread.
+    """
+
+    def __init__(self, policy: TLSPolicy, choose: Choose, *, keylog: KeyLog | None = None) -> None:
+        _check_possible(policy)
+        self._policy = policy
+        self._choose = choose
+        self._keylog = keylog
+        self._base = self._new_base()
+
+    def prepare(
+        self, credentials: Sequence[Credential], trust: ClientTrust | None, *, acme_challenge: bool = False
+    ) -> Presented:
+        """Load credentials into a context of their own.
+
+        Raises:
+            CredentialError: The library does not take one.
+            ConfigurationError: The library does not take the authorities or revocation lists.
+        """
+        context = self._new_context((ACME_PROTOCOL,) if acme_challenge else self._policy.alpn_protocols)
+        for credential in credentials:
+            _load(context, credential)
+        if trust is not None:
+            self._load_trust(context, trust)
+        return Presented(tuple(credentials), context, acme_challenge)
+
+    def accept(self, sock: socket.socket, *, watch_hello: bool) -> BuiltinConnection:  # noqa: ARG002 - it always does
+        """Bind TLS to a non-blocking socket.
+
+        Raises:
+            ConnectionError: The peer has gone already.
+        """
+        try:
+            wrapped = self._base.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+        except OSError as error:
+            raise _connection_error(error) from None
+        return BuiltinConnection(self, wrapped)
+
+    def renew_ticket_keys(self) -> None:
+        """Make it impossible to resume sessions from before."""
+        self._base = self._new_base()
+
+    def choose(self, connection: BuiltinConnection, server_name: str | None) -> Presented | int:
+        """Decide what a handshake presents, or return the alert to refuse it with."""
+        offered = () if connection.hello is None else connection.hello.alpn_protocols
+        challenge = offered == (ACME_PROTOCOL,)
+        ours = self._policy.alpn_protocols
+        presented = self._choose(server_name, connection.sock, acme_challenge=challenge)
+        if presented is None:
+            return UNRECOGNIZED_NAME
+        if offered and ours and set(ours).isdisjoint(offered) and not (challenge and presented.answers_acme):
+            return NO_APPLICATION_PROTOCOL
+        return presented
+
+    def _new_base(self) -> ssl.SSLContext:
+        context = self._new_context(self._policy.alpn_protocols)
+        context.sni_callback = _on_server_name
+        if SEES_CLIENT_HELLO:
+            context._msg_callback = _on_message  # type: ignore[attr-defined]  # noqa: SLF001 - see the module's docstring
+        return context
+
+    def _new_context(self, alpn_protocols: Sequence[str]) -> ssl.SSLContext:
+        policy = self._policy
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = _VERSIONS[policy.minimum_version]
+        context.maximum_version = _VERSIONS[policy.maximum_version]
+        context.options |= _OPTIONS
+        if not policy.resumes_sessions:
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
+        try:
+            context.set_ciphers(f"{':'.join(policy.ciphers)}:@SECLEVEL={policy.security_level}")
+        except ssl.SSLError:
+            raise ConfigurationError("ciphers", ":".join(policy.ciphers), f"is not known to {LIBRARY}") from None
+        self._set_groups(context)
+        if SETS_CIPHERSUITES:
+            context.set_ciphersuites(":".join(policy.ciphersuites))  # type: ignore[attr-defined]
+        if alpn_protocols:
+            context.set_alpn_protocols(list(alpn_protocols))
+        context.verify_mode = _VERIFY_MODES[policy.client_verify]
+        if policy.client_crl is not None:
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        if self._keylog is not None:
+            context.keylog_filename = str(self._keylog.path)
+        return context
+
+    def _set_groups(self, context: ssl.SSLContext) -> None:
+        groups = self._policy.groups
+        if SETS_GROUPS:
+            context.set_groups(":".join(f"?{name}" for name in groups))  # type: ignore[attr-defined]
+        elif len(groups) == 1:
+            try:
+                context.set_ecdh_curve(_OPENSSL_CURVES.get(groups[0], groups[0]))
+            except (ssl.SSLError, ValueError):
+                raise ConfigurationError("groups", groups[0], f"is not known to {LIBRARY}") from None
+
+    def _load_trust(self, context: ssl.SSLContext, trust: ClientTrust) -> None:
+        try:
+            with memory_file(trust.pem()) as path:
+                context.load_verify_locations(cafile=path)
+        except ssl.SSLError as error:
+            raise ConfigurationError(
+                "client_ca", str(self._policy.client_ca), f"is not taken by OpenSSL: {_reason(error)}"
+            ) from None
+
+
+class BuiltinConnection:
+    """A TLS connection of the ssl module, bound to a socket.
+
+    Threads: one thread at a time; which one may change between calls.
+    """
+
+    __slots__ = (
+        "_alert",
+        "_engine",
+        "_is_over",
+        "_presented",
+        "_server_name",
+        "_tls_socket",
+        "close_notify_received",
+        "hello",
+        "tls",
+    )
+
+    def __init__(self, engine: BuiltinEngine, tls_socket: ssl.SSLSocket) -> None:
+        self.tls: TLSInfo | None = None
+        self.close_notify_received = False
+        self.hello: ClientHello | None = None
+        self._tls_socket = tls_socket
+        self._engine = engine
+        self._server_name: str | None = None
+        self._presented: Presented | None = None
+        self._alert: str | None = None
+        self._is_over = False
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket underneath."""
+        return self._tls_socket
+
+    def fileno(self) -> int:
+        """Return the descriptor, or -1 once closed."""
+        return self._tls_socket.fileno()
+
+    def handshake(self) -> Want | None:
+        """Take the handshake as far as it goes without waiting.
+
+        Raises:
+            HandshakeFailed: It cannot succeed any more.
+            PlainHTTPOnTLSPort: The peer speaks plain HTTP.
+        """
+        if self.tls is not None:
+            return None
+        _HANDSHAKE.connection = self
+        try:
+            self._tls_socket.do_handshake()
+        except ssl.SSLWantReadError:
+            return Want.READ
+        except ssl.SSLWantWriteError:
+            return Want.WRITE
+        except (OSError, ValueError) as error:
+            raise self._handshake_error(error) from None
+        finally:
+            _HANDSHAKE.connection = None
+        info = self._negotiated()
+        self._is_over = info.alpn_protocol == ACME_PROTOCOL
+        self.hello = None
+        self.tls = info
+        return None
+
+    def receive(self, max_bytes: int) -> bytes | Want:
+        """Return up to `max_bytes` of what has arrived; ``b""`` at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        if self._is_over:
+            return b""
+        try:
+            data = self._tls_socket.read(max_bytes)
+        except ssl.SSLWantReadError:
+            return Want.READ
+        except ssl.SSLWantWriteError:
+            return Want.WRITE
+        except ssl.SSLEOFError:
+            self._is_over = True
+            return b""
+        except (OSError, ValueError) as error:
+            raise _connection_error(error) from None
+        if not data:
+            self.close_notify_received = self._is_over = True
+        return data
+
+    def send(self, data: bytes | memoryview) -> int | Want:
+        """Hand over as much of `data` as is taken without waiting, and return how much that was.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        if not data:
+            return 0
+        try:
+            return self._tls_socket.send(data)
+        except ssl.SSLWantReadError:
+            return Want.READ
+        except ssl.SSLWantWriteError:
+            return Want.WRITE
+        except (OSError, ValueError) as error:
+            raise _connection_error(error) from None
+
+    def pending(self) -> int:
+        """Return how many decrypted bytes wait inside; a selector never tells of them."""
+        return self._tls_socket.pending()
+
+    def close_notify(self) -> Want | None:
+        """Say that nothing more will be sent. Does not wait for the peer's."""
+        try:
+            self._tls_socket.unwrap()
+        except ssl.SSLWantWriteError:
+            return Want.WRITE
+        except (OSError, ValueError):
+            return None
+        # Both sides have said it, and the object has gone back to being a plain socket.
+        self._is_over = True
+        return None
+
+    def close(self) -> None:
+        """Close the socket, at once and without a word. Harmless when closed."""
+        self._tls_socket.close()
+
+    def on_server_name(self, name: str | None) -> int | None:
+        """Take note of what the client wants and switch to the context for it, or return the alert to refuse with."""
+        self._server_name = None if name is None else name.removesuffix(".").lower()
+        try:
+            presented = self._engine.choose(self, self._server_name)
+        except Exception:
+            _LOGGER.exception("choosing what to present failed")
+            presented = INTERNAL_ERROR
+        if isinstance(presented, int):
+            self._alert = _REFUSALS[presented]
+            return presented
+        self._presented = presented
+        self._tls_socket.context = presented.context
+        return None
+
+    def _negotiated(self) -> TLSInfo:
+        tls_socket = self._tls_socket
+        presented, cipher = self._presented, tls_socket.cipher()
+        if presented is None or cipher is None:
+            raise HandshakeFailed("the library did not ask what to present")
+        version = tls_socket.version() or ""
+        return TLSInfo(
+            version=version,
+            cipher=cipher[0],
+            cipher_bits=cipher[2],
+            group=tls_socket.group() if hasattr(tls_socket, "group") else None,
+            alpn_protocol=tls_socket.selected_alpn_protocol(),
+            server_name=self._server_name,
+            resumed=bool(tls_socket.session_reused),
+            credential=self._shown(presented, version, cipher[0]),
+            peer_chain_der=_verified_chain(tls_socket),
+            library=LIBRARY,
+        )
+
+    def _shown(self, presented: Presented, version: str, cipher: str) -> Credential:
+        """Return which of two credentials OpenSSL took: it says so by the suite up to TLS 1.2, and not at all since."""
+        if len(presented.credentials) == 1:
+            return presented.credentials[0]
+        ecdsa = "ECDSA" in cipher
+        if version == "TLSv1.3":
+            ecdsa = self.hello is None or self.hello.verifies_ecdsa
+        wanted = "ecdsa" if ecdsa else "rsa"
+        return next((one for one in presented.credentials if one.key_type == wanted), presented.credentials[0])
+
+    def _handshake_error(self, error: Exception) -> HandshakeFailed | PlainHTTPOnTLSPort:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return HandshakeFailed(
+                f"the client certificate was refused: {error.verify_message}",
+                alert=alert_for_verification(error.verify_code),
+            )
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or not isinstance(error, ssl.SSLError):
+            detail = "" if isinstance(error, ssl.SSLError) else f": {getattr(error, 'strerror', None) or error}"
+            return HandshakeFailed(f"the peer closed the connection during the handshake{detail}")
+        reason = _reason(error)
+        if reason in PLAIN_HTTP_REASONS:
+            return PlainHTTPOnTLSPort("the peer speaks plain HTTP where TLS is spoken")
+        if self._alert is not None:
+            return HandshakeFailed(refusal(self._alert, self._server_name), alert=self._alert)
+        alert, by_peer = alert_for_reason(reason, self._tls_socket.version())
+        return HandshakeFailed(reason, alert=alert, alert_sent_by_peer=by_peer)
+
+
+_REFUSALS: Final = {
+    INTERNAL_ERROR: "internal_error",
+    NO_APPLICATION_PROTOCOL: "no_application_protocol",
+    UNRECOGNIZED_NAME: "unrecognized_name",
+}
+
+
+def _load(context: ssl.SSLContext, credential: Credential) -> None:
+    try:
+        with memory_file(credential.chain_pem() + credential.private_key_pem()) as path:
+            context.load_cert_chain(path)
+    except (ssl.SSLError, ValueError, TypeError) as error:
+        message = f"OpenSSL does not take {credential.origin}: {_reason(error)}."
+        raise CredentialError(message, path=credential.origin) from None
+
+
+def _check_possible(policy: TLSPolicy) -> None:
+    """Refuse what the ssl module of this Python has no call for, rather than leave it without effect."""
+    remedy = "Use ssl_module = 'pyopenssl'."
+    if policy.ciphersuites != TLS13_CIPHERSUITES and not SETS_CIPHERSUITES:
+        raise ConfigurationError(
+            "ciphersuites", ":".join(policy.ciphersuites), "cannot be chosen by ssl before Python 3.15", remedy
+        )
+    if policy.session_ticket_lifetime != DEFAULT_TICKET_LIFETIME:
+        raise ConfigurationError(
+            "session_ticket_lifetime", policy.session_ticket_lifetime, "cannot be changed through ssl", remedy
+        )
+    if policy.client_verify_names:
+        raise ConfigurationError(
+            "client_verify_names", sorted(policy.client_verify_names), "cannot differ by name through ssl", remedy
+        )
+    if policy.client_crl is not None and policy.client_crl_expired is ExpiredCRL.ACCEPT:
+        raise ConfigurationError("client_crl_expired", "accept", "cannot be done through ssl", remedy)
+    if policy.ocsp_staple is not None:
+        raise ConfigurationError("ocsp_staple", str(policy.ocsp_staple), "cannot be stapled through ssl", remedy)
+
+
+def _on_server_name(_tls_socket: Any, name: str | None, _context: ssl.SSLContext) -> int | None:
+    connection: BuiltinConnection = _HANDSHAKE.connection
+    return connection.on_server_name(name)
+
+
+def _on_message(
+    _connection: object, direction: str, _version: object, _content_type: object, message_type: int, data: bytes
+) -> None:
+    connection: BuiltinConnection | None = getattr(_HANDSHAKE, "connection", None)
+    if connection is not None and direction == "read" and message_type == _CLIENT_HELLO and data[:1] == b"\x01":
+        connection.hello = parse_client_hello(data)
+
+
+def _verified_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """Return the client's chain as DER. That is public since Python 3.13; before, the call lies one object deeper."""
+    own = tls_socket.getpeercert(binary_form=True)
+    if own is None:
+        return ()
+    if hasattr(tls_socket, "get_verified_chain"):
+        chain = tls_socket.get_verified_chain()
+    else:
+        library: Any = tls_socket
+        chain = library._sslobj.get_verified_chain()  # noqa: SLF001 - as the docstring says
+    return tuple(item if isinstance(item, bytes) else ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in chain)
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return normalise_reason(reason) if isinstance(reason, str) else str(error)
+
+
+def _connection_error(error: Exception) -> ConnectionError:
+    if isinstance(error, ConnectionError):
+        return error
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+    if number:
+        translated = OSError(number, os.strerror(number))
+        if isinstance(translated, ConnectionError):
+            return translated
+    return ConnectionAbortedError(errno.ECONNABORTED, _reason(error))

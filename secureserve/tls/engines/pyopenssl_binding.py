@@ -1,0 +1,177 @@
+"""The few calls of OpenSSL that pyOpenSSL has no public name for, in one guarded place.
+
+Theory of operation: pyOpenSSL stands on the bindings that cryptography compiles, and so do these functions. pyOpenSSL's
+own server-name callback can refuse a client only by printing a traceback, and its ALPN callback only by an exception
+that may surface in another thread; here both answer with an alert. OpenSSL runs a callback in the thread that called
+``do_handshake``, so the connection that it is about is the one which that thread has put into `HANDSHAKE`.
+
+`MISSING` names what the installed libraries do not offer. The tests tell when pyOpenSSL gains a public call for one of
+them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography.hazmat.bindings.openssl.binding import Binding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from OpenSSL import SSL
+
+__all__ = [
+    "HANDSHAKE",
+    "MISSING",
+    "on_alpn",
+    "on_client_hello",
+    "on_server_name",
+    "selectable_groups",
+    "session_reused",
+    "set_groups",
+    "set_verify_mode",
+    "verification_error",
+]
+
+_binding: Final = Binding()
+_lib: Final[Any] = _binding.lib
+_ffi: Final[Any] = _binding.ffi
+
+_NEEDED: Final = (
+    "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set_alpn_select_cb",
+    "SSL_CTX_set_msg_callback",
+    "SSL_CTX_set_tlsext_servername_callback",
+    "SSL_get_servername",
+    "SSL_session_reused",
+    "SSL_set_verify",
+    "X509_verify_cert_error_string",
+)
+
+MISSING: Final = tuple(name for name in _NEEDED if not hasattr(_lib, name))
+"""The calls that the installed cryptography does not bind; none with the versions that this package supports."""
+
+HANDSHAKE: Final = threading.local()
+"""``.connection`` is what the current thread is shaking hands for."""
+
+_OK: Final = 0
+_ALERT_FATAL: Final = 2
+_NOACK: Final = 3
+_HANDSHAKE_RECORD: Final = 22
+_CLIENT_HELLO: Final = 1
+
+
+def selectable_groups(context: SSL.Context, names: Sequence[str]) -> tuple[str, ...]:
+    """Return those groups that the library has, in their order. `context` must not be used for anything else."""
+    raw = context._context  # noqa: SLF001 - pyOpenSSL has no public call for groups
+    known = tuple(name for name in names if _lib.SSL_CTX_set1_curves_list(raw, name.encode()) == 1)
+    _lib.ERR_clear_error()
+    return known
+
+
+def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
+    """Let a context agree on these groups only, in this order. Return whether the library took them."""
+    raw = context._context  # noqa: SLF001 - as above
+    return bool(_lib.SSL_CTX_set1_curves_list(raw, ":".join(names).encode()) == 1)
+
+
+def on_server_name(context: SSL.Context, callback: Callable[[bytes | None], int | None]) -> object:
+    """Call back with the name of each ClientHello, also of one without.
+
+    Args:
+        context: The context that connections start with.
+        callback: Returns None to go on, or the number of the alert to refuse with.
+
+    Returns:
+        What has to be kept as long as the context.
+    """
+
+    def wrapper(ssl: Any, alert: Any, _argument: Any) -> int:
+        name = _lib.SSL_get_servername(ssl, _lib.TLSEXT_NAMETYPE_host_name)
+        refusal = callback(None if name == _ffi.NULL else _ffi.string(name))
+        if refusal is None:
+            return _OK
+        alert[0] = refusal
+        return _ALERT_FATAL
+
+    handle = _ffi.callback("int (*)(SSL *, int *, void *)", wrapper, error=_ALERT_FATAL)
+    _lib.SSL_CTX_set_tlsext_servername_callback(context._context, handle)  # noqa: SLF001 - as above
+    return handle
+
+
+def on_alpn(context: SSL.Context, protocols: Sequence[str]) -> object:
+    """Select the first of our protocols that a client offers, and refuse one that offers none of them (RFC 7301, 3.2).
+
+    Returns:
+        What has to be kept as long as the context.
+    """
+    ours = [(bytes([len(name)]) + name, _ffi.new("unsigned char[]", name)) for name in map(str.encode, protocols)]
+
+    def wrapper(_ssl: Any, out: Any, out_size: Any, offered: Any, offered_size: int, _argument: Any) -> int:
+        names = _split_names(_ffi.buffer(offered, offered_size)[:])
+        for prefixed, memory in ours:
+            if prefixed in names:
+                out[0] = memory
+                out_size[0] = prefixed[0]
+                return _OK
+        return _ALERT_FATAL
+
+    handle = _ffi.callback(
+        "int (*)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *)",
+        wrapper,
+        error=_ALERT_FATAL,
+    )
+    _lib.SSL_CTX_set_alpn_select_cb(context._context, handle, _ffi.NULL)  # noqa: SLF001 - as above
+    return handle, ours
+
+
+def on_client_hello(context: SSL.Context, callback: Callable[[bytes], None]) -> object:
+    """Call back with every ClientHello message. Costs a call for each record, so only for contexts that need it.
+
+    Returns:
+        What has to be kept as long as the context.
+    """
+
+    def wrapper(
+        is_write: int,
+        _version: int,
+        content_type: int,
+        data: Any,
+        size: int,
+        _ssl: Any,
+        _argument: Any,
+    ) -> None:
+        if content_type == _HANDSHAKE_RECORD and not is_write and size:
+            message = _ffi.buffer(data, size)[:]
+            if message[0] == _CLIENT_HELLO:
+                callback(message)
+
+    handle = _ffi.callback("void (*)(int, int, int, const void *, size_t, SSL *, void *)", wrapper)
+    _lib.SSL_CTX_set_msg_callback(context._context, handle)  # noqa: SLF001 - as above
+    return handle
+
+
+def session_reused(connection: SSL.Connection) -> bool:
+    """Return whether an earlier session goes on."""
+    return bool(_lib.SSL_session_reused(connection._ssl))  # noqa: SLF001 - pyOpenSSL has no public call
+
+
+def set_verify_mode(connection: SSL.Connection, mode: int) -> None:
+    """Change whether this connection asks for a certificate, keeping its context's verify callback."""
+    _lib.SSL_set_verify(connection._ssl, mode, connection._verify_callback or _ffi.NULL)  # noqa: SLF001 - as above
+
+
+def verification_error(code: int) -> str:
+    """Return OpenSSL's words for an X509_V_ERR_* number."""
+    return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode())
+
+
+def _split_names(names: bytes) -> list[bytes]:
+    """Return protocol names, each with its length in front. OpenSSL has checked the form of the list."""
+    found, start = [], 0
+    while start < len(names):
+        end = start + 1 + names[start]
+        found.append(names[start:end])
+        start = end
+    return found

@@ -1,0 +1,71 @@
+"""What was negotiated on a connection, and who the peer is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+if TYPE_CHECKING:
+    from secureserve.certificates.credential import Credential
+
+__all__ = ["TLSInfo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSInfo:
+    """What was negotiated, as it stood when the handshake was done.
+
+    Args:
+        version: The protocol version, such as ``TLSv1.3``.
+        cipher: The cipher suite, by OpenSSL's name.
+        cipher_bits: The size of its symmetric key, in bits.
+        group: The key exchange group, such as ``X25519MLKEM768``; None where the engine cannot tell.
+        alpn_protocol: The protocol agreed on (RFC 7301); None where none was.
+        server_name: The name that the client asked for (RFC 6066, 3), normalised; None where it named none.
+        resumed: Whether an earlier session went on, so that no certificates were shown.
+        credential: What we showed. On a resumed session: what we would have shown.
+        peer_chain_der: The client's verified chain as DER, its own certificate first, up to and with the authority that
+            we trust; empty when it showed none. An engine that cannot give the chain gives the first alone.
+        library: The TLS library and its version.
+    """
+
+    version: str
+    cipher: str
+    cipher_bits: int
+    group: str | None
+    alpn_protocol: str | None
+    server_name: str | None
+    resumed: bool
+    credential: Credential
+    peer_chain_der: tuple[bytes, ...] = ()
+    library: str = ""
+    _peer_chain: list[x509.Certificate] = field(default_factory=list, init=False, repr=False, compare=False)
+    _environ: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def verified(self) -> bool:
+        """Whether the client showed a certificate. One that did not verify never gets this far."""
+        return bool(self.peer_chain_der)
+
+    @property
+    def peer_chain(self) -> tuple[x509.Certificate, ...]:
+        """The client's verified chain, parsed on first use."""
+        if not self._peer_chain:
+            self._peer_chain.extend(map(x509.load_der_x509_certificate, self.peer_chain_der))
+        return tuple(self._peer_chain)
+
+    @property
+    def peer_certificate(self) -> x509.Certificate | None:
+        """The client's own certificate; None when it showed none."""
+        chain = self.peer_chain
+        return chain[0] if chain else None
+
+    def environ(self) -> dict[str, str]:
+        """Return mod_ssl's variables for this connection, computed on the first call. Do not change the dict."""
+        if not self._environ:
+            from secureserve.tls.environ import environ_for
+
+            self._environ.update(environ_for(self))
+        return self._environ

@@ -1,0 +1,144 @@
+"""Two ends of a connection on real sockets, taken forward in turns by one thread, so that no test has to wait or sleep."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from secureserve.errors import PeerError
+from secureserve.tls.engines.base import Want
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from secureserve.tls.acceptor import TLSAcceptor
+    from secureserve.tls.engines.base import TLSConnection
+
+MAX_TURNS = 200
+
+
+class Client:
+    """A client on the ssl module, over a non-blocking socket; like a person at a keyboard it shows what it gets."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None, session: Any) -> None:
+        self.tls = context.wrap_socket(
+            sock, server_hostname=server_name, do_handshake_on_connect=False, suppress_ragged_eofs=False, session=session
+        )
+
+    def handshake(self) -> bool:
+        """Go as far as it goes; True when done."""
+        try:
+            self.tls.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        return True
+
+
+class Pair:
+    """A server's connection and a client, connected."""
+
+    def __init__(self, server: TLSConnection, client: Client) -> None:
+        self.server = server
+        self.client = client
+        self.server_error: PeerError | None = None
+        self.client_error: ssl.SSLError | OSError | None = None
+
+    def shake_hands(self) -> Pair:
+        """Take both ends forward until each is done or has failed; errors are kept on the pair."""
+        server_done = client_done = False
+        for _ in range(MAX_TURNS):
+            if not client_done:
+                try:
+                    client_done = self.client.handshake()
+                except OSError as error:
+                    self.client_error, client_done = error, True
+            if not server_done:
+                try:
+                    server_done = self.server.handshake() is None
+                except PeerError as error:
+                    self.server_error, server_done = error, True
+            if server_done and client_done:
+                return self
+        raise AssertionError("the handshake made no progress")
+
+    def to_server(self, data: bytes) -> bytes:
+        """Send from the client and return what the server receives, all of it."""
+        received, sent = b"", 0
+        for _ in range(MAX_TURNS * 100):
+            if sent < len(data):
+                try:
+                    sent += self.client.tls.send(data[sent : sent + 65536])
+                except ssl.SSLWantWriteError:
+                    pass
+            got = self.server.receive(65536)
+            if isinstance(got, bytes):
+                received += got
+            if len(received) >= len(data):
+                return received
+        raise AssertionError(f"{len(received)} of {len(data)} bytes arrived")
+
+    def to_client(self, data: bytes) -> bytes:
+        """Send from the server and return what the client receives, all of it."""
+        view, received = memoryview(data), bytearray()
+        for _ in range(MAX_TURNS * 100):
+            if view:
+                sent = self.server.send(view)
+                if isinstance(sent, int):
+                    view = view[sent:]
+            try:
+                received += self.client.tls.recv(65536)
+            except ssl.SSLWantReadError:
+                pass
+            if len(received) >= len(data):
+                return bytes(received)
+        raise AssertionError(f"{len(received)} of {len(data)} bytes arrived")
+
+    def client_receives(self) -> bytes:
+        """Return what the client reads next; errors of TLS are raised."""
+        for _ in range(MAX_TURNS):
+            try:
+                return self.client.tls.recv(65536)
+            except ssl.SSLWantReadError:
+                pass
+        raise AssertionError("nothing arrived")
+
+    def server_receives(self) -> bytes:
+        """Return what the server reads next."""
+        for _ in range(MAX_TURNS):
+            got = self.server.receive(65536)
+            if got is not Want.READ:
+                assert isinstance(got, bytes)
+                return got
+        raise AssertionError("nothing arrived")
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.server.close()
+        self.client.tls.close()
+
+
+@contextmanager
+def connected(
+    acceptor: TLSAcceptor, context: ssl.SSLContext, *, server_name: str | None = "localhost", session: Any = None
+) -> Iterator[Pair]:
+    """Connect a client over TCP on the loopback, without shaking hands yet."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client_sock = socket.create_connection(listener.getsockname())
+        server_sock, _ = listener.accept()
+    for sock in (client_sock, server_sock):
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    pair = Pair(acceptor.accept(server_sock), Client(client_sock, context, server_name, session))
+    try:
+        yield pair
+    finally:
+        pair.close()
+
+
+def limited(context: ssl.SSLContext, version: str) -> ssl.SSLContext:
+    """Let a client context speak one version only, and return it."""
+    number = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}[version]
+    context.minimum_version = context.maximum_version = number
+    return context

@@ -1,0 +1,268 @@
+"""Connections of both engines: handshake, bytes in both directions, the end of the stream."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from secureserve.certificates.store import CertificateStore
+from secureserve.errors import HandshakeFailed, PlainHTTPOnTLSPort
+from secureserve.tls.acceptor import TLSAcceptor
+from secureserve.tls.engines.base import Want
+from secureserve.tls.engines.plain import PlainTransport
+from tests.tls.lockstep import connected, limited
+
+if TYPE_CHECKING:
+    from secureserve.testing.authority import Authority
+
+
+@pytest.fixture(scope="module")
+def store(tls_authority: Authority) -> CertificateStore:
+    """A store with one credential for localhost, issued by an intermediate."""
+    return CertificateStore([tls_authority.issue("localhost", chain_depth=1).credential])
+
+
+@pytest.fixture
+def acceptor(store: CertificateStore, engine: str) -> TLSAcceptor:
+    """An acceptor of each engine."""
+    return TLSAcceptor(store, engine=engine)
+
+
+@pytest.fixture
+def client(tls_client_context: ssl.SSLContext, tls_version: str) -> ssl.SSLContext:
+    """A client that verifies and speaks one version."""
+    return limited(tls_client_context, tls_version)
+
+
+def test_a_client_that_verifies_gets_through(acceptor: TLSAcceptor, client: ssl.SSLContext, tls_version: str) -> None:
+    """The handshake succeeds, and what was negotiated is the same on both sides."""
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    with connected(acceptor, client) as pair:
+        assert pair.server.tls is None
+        pair.shake_hands()
+        info = pair.server.tls
+        assert info is not None
+        assert pair.client.tls.version() == info.version == tls_version
+        assert pair.client.tls.cipher() is not None
+        assert pair.client.tls.cipher()[0] == info.cipher
+        assert pair.client.tls.selected_alpn_protocol() == info.alpn_protocol == "http/1.1"
+        assert info.server_name == "localhost"
+        assert not info.resumed
+        assert not info.verified
+        assert info.cipher_bits in {128, 256}
+        assert pair.server.handshake() is None
+
+
+def test_a_handshake_says_what_it_waits_for(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """Before the client has sent anything the handshake wants to read, and does not block."""
+    with connected(acceptor, client) as pair:
+        assert pair.server.handshake() is Want.READ
+        assert pair.server.fileno() >= 0
+        pair.shake_hands()
+        assert pair.server.tls is not None
+
+
+def test_many_bytes_arrive_bit_for_bit(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """A megabyte goes through in both directions over buffers that are smaller than it."""
+    data = os.urandom(1_000_000)
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        assert pair.to_server(data) == data
+        assert pair.to_client(data) == data
+
+
+def test_sending_stops_where_the_peer_does_not_read(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """A full send buffer is Want.WRITE, and the same bytes in another object can be sent on afterwards."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        chunk, sent = os.urandom(16384), 0
+        for _ in range(100_000):
+            result = pair.server.send(memoryview(chunk))
+            if result is Want.WRITE:
+                break
+            assert isinstance(result, int)
+            sent += result
+        else:
+            pytest.fail("the socket never filled up")
+        received = 0
+        while received < sent:
+            received += len(pair.client_receives())
+        assert pair.to_client(bytes(chunk)) == chunk
+
+
+def test_nothing_to_receive_is_a_value(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """Receiving before anything has come gives Want.READ."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        assert pair.server.receive(1000) is Want.READ
+        assert pair.server.pending() == 0
+
+
+def test_decrypted_bytes_are_told_of(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """What is left of a record after a short receive is counted by pending(), and comes with the next receive."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.client.tls.send(b"a request and some more")
+        got = pair.server.receive(9)
+        while got is Want.READ:
+            got = pair.server.receive(9)
+        assert got == b"a request"
+        assert pair.server.pending() == len(b" and some more")
+        assert pair.server.receive(100) == b" and some more"
+
+
+def test_the_peers_close_notify_ends_the_stream(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """A client that says goodbye gives an end of stream which is known to be its own."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        with pytest.raises(ssl.SSLWantReadError):
+            pair.client.tls.unwrap()
+        assert pair.server_receives() == b""
+        assert pair.server.close_notify_received
+        assert pair.server.receive(10) == b""
+
+
+def test_a_stream_cut_off_ends_without_close_notify(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """A socket that is merely closed gives an end of stream too, but one which is known to prove nothing."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.client.tls.shutdown(socket.SHUT_WR)
+        assert pair.server_receives() == b""
+        assert not pair.server.close_notify_received
+
+
+def test_a_reset_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """A connection that the peer resets raises ConnectionError, not an error of the library."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.client.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        pair.client.tls.close()
+        with pytest.raises(ConnectionError):
+            pair.server_receives()
+        with pytest.raises(ConnectionError):
+            pair.server.send(b"into the void")
+
+
+def test_garbage_in_the_stream_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """Bytes that are no TLS record raise ConnectionError."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        os.write(pair.client.tls.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        with pytest.raises(ConnectionError):
+            pair.server_receives()
+
+
+def test_our_close_notify_reaches_the_peer(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """What was sent before close_notify arrives, and after it the client reads a proper end."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.server.send(b"goodbye")
+        assert pair.server.close_notify() is None
+        pair.server.close()
+        assert pair.client_receives() == b"goodbye"
+        assert pair.client_receives() == b""
+
+
+def test_both_can_say_goodbye(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """close_notify after the peer's is sent as well, and a second one is harmless."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        with pytest.raises(ssl.SSLWantReadError):
+            pair.client.tls.unwrap()
+        assert pair.server_receives() == b""
+        assert pair.server.close_notify() is None
+        assert pair.server.close_notify() is None
+        assert pair.server.receive(10) == b""
+        pair.client.tls.unwrap()
+
+
+def test_a_closed_connection_touches_no_other(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """After close() nothing reads or writes the descriptor any more, which may belong to another connection by then."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.server.close()
+        pair.server.close()
+        assert pair.server.fileno() == -1
+        assert pair.server.close_notify() is None
+        assert pair.server.pending() == 0
+        with pytest.raises(ConnectionError):
+            pair.server.receive(10)
+        with pytest.raises(ConnectionError):
+            pair.server.send(b"x")
+
+
+def test_plain_http_is_recognised(store: CertificateStore, engine: str) -> None:
+    """A client that speaks HTTP to the TLS port is told apart from one whose TLS fails."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        connection = TLSAcceptor(store, engine=engine).accept(here)
+        there.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with pytest.raises(PlainHTTPOnTLSPort):
+            connection.handshake()
+        connection.close()
+
+
+def test_noise_fails_the_handshake(store: CertificateStore, engine: str) -> None:
+    """Bytes that are neither TLS nor HTTP fail with a reason and the alert that was sent for them."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        connection = TLSAcceptor(store, engine=engine).accept(here)
+        there.sendall(b"\x01" * 200)
+        with pytest.raises(HandshakeFailed, match="wrong version number|bad record type|packet length"):
+            connection.handshake()
+        connection.close()
+
+
+def test_a_peer_that_goes_away_fails_the_handshake(store: CertificateStore, engine: str) -> None:
+    """A connection closed in the middle of the handshake is a failed handshake that says so."""
+    here, there = socket.socketpair()
+    with here:
+        here.setblocking(False)
+        connection = TLSAcceptor(store, engine=engine).accept(here)
+        there.close()
+        with pytest.raises(HandshakeFailed, match="closed the connection"):
+            connection.handshake()
+        connection.close()
+
+
+def test_an_alert_of_the_peer_is_named(acceptor: TLSAcceptor, tls_version: str) -> None:
+    """A client that does not trust us says so, and the failure has the alert's RFC name and its sender."""
+    with connected(acceptor, limited(ssl.create_default_context(), tls_version)) as pair:
+        pair.shake_hands()
+        assert isinstance(pair.client_error, ssl.SSLCertVerificationError)
+        assert isinstance(pair.server_error, HandshakeFailed)
+        assert pair.server_error.alert == "unknown_ca"
+        assert pair.server_error.alert_sent_by_peer
+
+
+def test_a_plain_transport_is_the_same_without_tls() -> None:
+    """The transport for plain sockets keeps to the same interface: values for waiting, ConnectionError for breaking."""
+    here, there = socket.socketpair()
+    with there:
+        here.setblocking(False)
+        transport = PlainTransport(here)
+        assert transport.handshake() is None
+        assert transport.tls is None
+        assert transport.receive(10) is Want.READ
+        there.sendall(b"hello")
+        assert transport.receive(10) == b"hello"
+        assert transport.send(memoryview(b"bye")) == len(b"bye")
+        assert there.recv(10) == b"bye"
+        while transport.send(b"x" * 65536) is not Want.WRITE:
+            pass
+        there.close()
+        with pytest.raises(ConnectionError):
+            transport.send(b"x")
+        assert transport.pending() == 0
+        assert transport.close_notify() is None
+        transport.close()
+        transport.close()
+        assert transport.fileno() == -1
+        with pytest.raises(ConnectionError):
+            transport.receive(1)
