@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from secureserve.certificates.pem import Password
 
-__all__ = ["MINIMUM_CURVE_SIZE", "MINIMUM_RSA_SIZE", "Credential"]
+__all__ = ["MINIMUM_CURVE_SIZE", "MINIMUM_RSA_SIZE", "Credential", "password_from"]
 
 MINIMUM_RSA_SIZE: Final = 2048
 """Bits; what the CA/Browser Forum's baseline requirements (6.1.5) and every current client ask for."""
@@ -128,12 +128,12 @@ class Credential:
         """
         origin = os.fspath(certificate)
         if password_file is not None:
-            password = _password_from(password_file, password)
+            password = password_from(password_file, password)
         data = pem.read_certificate_file(certificate)
         if pem.is_pkcs12(data):
             return cls.from_pkcs12(data, password=password, origin=origin)
         key_origin = origin if private_key is None else os.fspath(private_key)
-        return cls._from_parts(
+        return cls.from_parts(
             data,
             data if private_key is None else pem.read_key_file(private_key),
             b"" if chain is None else pem.read_certificate_file(chain),
@@ -166,9 +166,41 @@ class Credential:
             CredentialError: A subclass for each thing that is wrong.
         """
         key = certificate if private_key is None else private_key
-        return cls._from_parts(
+        return cls.from_parts(
             certificate, key, chain or b"", password, origin=origin, key_origin=origin, chain_origin=origin
         )
+
+    @classmethod
+    def from_parts(
+        cls,
+        certificate: bytes,
+        private_key: bytes,
+        chain: bytes,
+        password: Password,
+        *,
+        origin: str,
+        key_origin: str,
+        chain_origin: str,
+    ) -> Credential:
+        """Make a credential of PEM text whose pieces come from different places, each named in what goes wrong.
+
+        Args:
+            certificate: The leaf, perhaps with its chain.
+            private_key: The key.
+            chain: Further certificates; may be empty, or repeat some.
+            password: Of an encrypted key.
+            origin: Where the certificate came from.
+            key_origin: Where the key came from.
+            chain_origin: Where the further certificates came from.
+
+        Raises:
+            CredentialError: A subclass for each thing that is wrong.
+        """
+        own = pem.certificates(certificate, origin)
+        more = pem.certificates(chain, chain_origin) if chain else ()
+        key = pem.private_key(private_key, password, key_origin)
+        # A "chain" file is often the full chain; what both files have is sent once.
+        return cls(own + tuple(other for other in more if other not in own), key, origin, key_origin)
 
     @classmethod
     def from_pkcs12(cls, data: bytes, *, password: Password = None, origin: str = "memory") -> Credential:
@@ -277,24 +309,6 @@ class Credential:
         """Refuse to be pickled: that would write the key somewhere."""
         raise TypeError("a Credential holds a private key and is not pickled; keep what it was loaded from")
 
-    @classmethod
-    def _from_parts(
-        cls,
-        certificate: bytes,
-        private_key: bytes,
-        chain: bytes,
-        password: Password,
-        *,
-        origin: str,
-        key_origin: str,
-        chain_origin: str,
-    ) -> Credential:
-        own = pem.certificates(certificate, origin)
-        more = pem.certificates(chain, chain_origin) if chain else ()
-        key = pem.private_key(private_key, password, key_origin)
-        # A "chain" file is often the full chain; what both files have is sent once.
-        return cls(own + tuple(other for other in more if other not in own), key, origin, key_origin)
-
     def _require_key_of_leaf(self) -> None:
         public_key = getattr(self.private_key, "public_key", None)
         if public_key is None or public_key() != _public_key(self.leaf, self.origin):
@@ -329,7 +343,7 @@ class Credential:
                     f"{which} is not valid before {moment:%Y-%m-%d %H:%M:%S} UTC; "
                     f"it is {now:%Y-%m-%d %H:%M:%S} UTC on this machine's clock."
                 )
-                found.append(NotYetValid(message, path=self.origin))
+                found.append(NotYetValid(message, path=self.origin, not_before=moment))
         return found
 
     def _usage_problems(self) -> list[CredentialError]:
@@ -367,7 +381,17 @@ class Credential:
         return found
 
 
-def _password_from(path: str | os.PathLike[str], password: Password) -> bytes:
+def password_from(path: str | os.PathLike[str], password: Password = None) -> bytes:
+    """Read a password from a file, without the line end at its end.
+
+    Args:
+        path: The file.
+        password: What else was given as the password: it has to be None.
+
+    Raises:
+        ConfigurationError: Both were given.
+        UnreadableKey: The file cannot be read.
+    """
     if password is not None:
         raise ConfigurationError(
             "password_file", os.fspath(path), "was given beside a password", "Give one of the two."

@@ -1,8 +1,8 @@
 """`CertificateStore`: the credentials being served, by name.
 
 What is served is one immutable `StoreSnapshot`. A handshake reads it without a lock; whoever changes anything builds
-the next snapshot beside it, lets every acceptor prepare for it, and publishes it by one assignment. So a handshake sees the
-old credentials or the new ones, and a snapshot that cannot be prepared for is never published.
+the next snapshot beside it, lets every acceptor prepare for it, and publishes it by one assignment. So a handshake sees
+the old credentials or the new ones, and a snapshot that cannot be prepared for is never published.
 """
 
 from __future__ import annotations

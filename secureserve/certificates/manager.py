@@ -1,0 +1,387 @@
+"""`CertificateManager`: sources, store, rotator, watcher and expiry warnings as one thing that starts and stops."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
+from secureserve.certificates.expiry import ExpiryWatch
+from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
+from secureserve.certificates.sources import MemorySource
+from secureserve.certificates.store import CertificateStore
+from secureserve.certificates.watch import FileWatcher
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import SecureServeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from secureserve.certificates.rotation import Refusal, Served
+    from secureserve.certificates.sources import CredentialSource
+    from secureserve.clock import Clock
+
+__all__ = ["Acceptor", "CertificateManager", "CertificatesView", "RefusedCertificate", "ServedCertificate"]
+
+_LOGGER: Final = logging.getLogger("secureserve.error")
+
+SETTLE_TIMEOUT: Final = 3.0
+"""Seconds that files which do not fit together are given to be completed, before that is called an error."""
+
+_LONGEST_NAP: Final = 3600.0
+"""Seconds after which dates are looked at again whatever was computed: wall clocks are set, and machines suspended."""
+
+_SECONDS_PER_DAY: Final = 86400.0
+
+
+class Acceptor(Protocol):
+    """What a TLS acceptor does for whoever looks after its certificates."""
+
+    def forget_sessions(self, reason: str) -> None:
+        """Let no session from before be resumed."""
+
+    def reload_client_trust(self) -> None:
+        """Read the authorities and revocation lists of client certificates again, or fail and change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCertificate:
+    """One certificate being served, as shown to people and scripts; nothing of its key but the kind.
+
+    Args:
+        names: What it is for.
+        fingerprint: SHA-256 of the leaf, in hexadecimal digits.
+        issuer: Who issued it, as an RFC 4514 string.
+        not_before: From when on it is valid.
+        not_after: Until when it is valid.
+        days_left: Days until then; negative once it has expired.
+        key_type: ``ecdsa``, ``rsa``, ...
+        source: Where it comes from.
+        default: Whether it is presented where no name decides.
+        last_rotation: When it replaced another; None for what the start found.
+        last_refusal: What was found in its place since and refused; None when nothing is wrong.
+    """
+
+    names: tuple[str, ...]
+    fingerprint: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    days_left: float
+    key_type: str
+    source: str
+    default: bool
+    last_rotation: datetime | None
+    last_refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCertificate:
+    """Something that was found and is not being served.
+
+    Args:
+        source: Where it was found.
+        error: The name of the error's class.
+        message: What is wrong and what to do.
+        since: When it was first refused.
+    """
+
+    source: str
+    error: str
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesView:
+    """What is served and what is not, at one moment. Iterating goes over what is served, the default first.
+
+    Args:
+        served: What is served.
+        refused: What was refused and is not resolved.
+        last_rotation: When anything was last rotated; None when nothing was.
+        emergency: Whether a self-signed certificate is served because the configured one could not be.
+    """
+
+    served: tuple[ServedCertificate, ...]
+    refused: tuple[RefusedCertificate, ...]
+    last_rotation: datetime | None
+    emergency: bool
+
+    def __iter__(self) -> Iterator[ServedCertificate]:
+        return iter(self.served)
+
+    def __len__(self) -> int:
+        return len(self.served)
+
+    def __getitem__(self, index: int) -> ServedCertificate:
+        return self.served[index]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as what JSON can hold; times in ISO 8601."""
+        return _plain(asdict(self))  # type: ignore[no-any-return]
+
+
+class CertificateManager:
+    """Looks after the certificates of one server.
+
+    Args:
+        sources: Where they come from; the first one's first is the default.
+        store: Where they are published; None makes one.
+        sni_strict: For a store that is made here: refuse names that no certificate covers.
+        clock: What tells the time that certificates are judged by.
+        publish_event: Told of rotations, refusals and coming ends.
+        watch: Whether to notice changed files.
+        polling_interval: Seconds between looks at the files' content, where notifications do not reach (NFS);
+            0: notifications.
+        settle_timeout: Seconds that files which do not fit together are given to be completed.
+        emergency: Serve a self-signed certificate when what is configured cannot be loaded at the start.
+        emergency_names: What that one is for.
+
+    Threads: any. `start` makes two daemon threads (one where nothing is watched), and `stop` ends them.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[CredentialSource],
+        *,
+        store: CertificateStore | None = None,
+        sni_strict: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+        publish_event: Callable[[object], None] | None = None,
+        watch: bool = True,
+        polling_interval: float = 0.0,
+        settle_timeout: float = SETTLE_TIMEOUT,
+        emergency: bool = False,
+        emergency_names: Sequence[str] = DEFAULT_NAMES,
+    ) -> None:
+        self.store = CertificateStore(sni_strict=sni_strict, clock=clock) if store is None else store
+        self.rotator = Rotator(self.store, sources, clock=clock, publish_event=publish_event)
+        self._clock = clock
+        self._publish_event = publish_event
+        self._settle_timeout = settle_timeout
+        self._emergency = emergency
+        self._emergency_names = emergency_names
+        self._loaded = False
+        self._acceptors: list[tuple[Acceptor, tuple[Path, ...]]] = []
+        self._expiry = ExpiryWatch()
+        self._watcher = FileWatcher(self._paths, self._files_changed, polling_interval=polling_interval)
+        self._watching = watch
+        self._wake = threading.Condition()
+        self._changed = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def certificates(self) -> CertificatesView:
+        """What is served and what was refused."""
+        now = self._clock.now()
+        served, refusals = self.rotator.status()
+        by_place = {refusal.place: refusal for refusal in refusals}
+        default = self.store.snapshot.default
+        return CertificatesView(
+            served=tuple(_shown(one, by_place.get(one.place), now, one.credential == default) for one in served),
+            refused=tuple(
+                RefusedCertificate(one.place, type(one.error).__name__, str(one.error), one.since) for one in refusals
+            ),
+            last_rotation=max((one.since for one in served if one.rotated), default=None),
+            emergency=self.in_emergency,
+        )
+
+    @property
+    def in_emergency(self) -> bool:
+        """Whether a self-signed certificate is served because the configured one could not be."""
+        return any(served.place == EMERGENCY for served in self.rotator.served())
+
+    def load(self) -> None:
+        """Load everything for the first time, so that what is wrong is known before a port is opened.
+
+        Raises:
+            CredentialError: What the sources hold cannot be served.
+        """
+        if self._loaded:
+            return
+        self.rotator.load(emergency=self._make_emergency_credential if self._emergency else None)
+        self._loaded = True
+        if self.in_emergency:
+            for refusal in self.rotator.refusals():
+                _LOGGER.critical(
+                    "EMERGENCY CERTIFICATE: serving a self-signed one, because the configured one cannot be: %s",
+                    refusal.error,
+                )
+
+    def start(self) -> None:
+        """Load, where that has not been done, and begin to notice changes and approaching ends. Harmless when started.
+
+        Raises:
+            CredentialError: What the sources hold cannot be served.
+        """
+        self.load()
+        with self._wake:
+            if self._thread is not None:
+                return
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="secureserve-certificates", daemon=True)
+            self._thread.start()
+        for source in self.rotator.sources:
+            if isinstance(source, MemorySource):
+                source.subscribe(self._memory_changed)
+        if self._watching and self._paths():
+            self._watcher.start()
+
+    def stop(self) -> None:
+        """End the threads; when this returns they have ended. What is in the store stays. Harmless when stopped."""
+        for source in self.rotator.sources:
+            if isinstance(source, MemorySource):
+                source.unsubscribe(self._memory_changed)
+        self._watcher.stop()
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def reload(self, reason: str = "api", *, force: bool = False, revoke_sessions: bool = False) -> Outcome:
+        """Look at the sources now. When this returns, what is new and good is served to new handshakes.
+
+        Args:
+            reason: What made us look, for logs and events.
+            force: Serve it even if it covers fewer names than what it replaces, or was issued before it.
+            revoke_sessions: Let no TLS session from before be resumed: after a key was stolen.
+        """
+        outcome = self.rotator.reload(reason, force=force)
+        for acceptor, _paths in tuple(self._acceptors):
+            _reload_client_trust(acceptor)
+            if revoke_sessions:
+                acceptor.forget_sessions(reason)
+        self._nudge()
+        return outcome
+
+    def add_acceptor(self, acceptor: Acceptor, *, trust_paths: Sequence[Path] = ()) -> None:
+        """Look after an acceptor's session keys and client trust as well.
+
+        Args:
+            acceptor: Whose store is this manager's.
+            trust_paths: The files of client authorities and revocation lists, to be watched with the certificates.
+        """
+        self._acceptors.append((acceptor, tuple(trust_paths)))
+
+    def _paths(self) -> list[Path]:
+        of_sources = [path for source in self.rotator.sources for path in source.paths()]
+        return of_sources + [path for _acceptor, paths in tuple(self._acceptors) for path in paths]
+
+    def _make_emergency_credential(self) -> Any:
+        return self_signed_credential(self._emergency_names, now=self._clock.now())
+
+    def _memory_changed(self) -> None:
+        self.rotator.reload("memory")
+        self._nudge()
+
+    def _files_changed(self) -> None:
+        with self._wake:
+            self._changed = True
+            self._wake.notify_all()
+
+    def _nudge(self) -> None:
+        """Have the thread look at the dates again: they are others now."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        settle_by: float | None = None
+        while True:
+            self._warn_of_ends()
+            with self._wake:
+                if not self._changed and not self._stopping:
+                    self._wake.wait(self._nap(settle_by))
+                if self._stopping:
+                    return
+                changed, self._changed = self._changed, False
+            try:
+                settle_by = self._look(settle_by, changed=changed)
+            except Exception:
+                # A source of the program's own may raise anything. The next change is another chance.
+                _LOGGER.exception("looking for new certificates failed; what was served still is")
+                settle_by = None
+
+    def _look(self, settle_by: float | None, *, changed: bool) -> float | None:
+        """Reload if that is called for, and return until when what is incomplete may complete itself."""
+        now = self._clock.monotonic()
+        if settle_by is not None and now >= settle_by:
+            self.rotator.reload("watch")
+            return None
+        if changed:
+            for acceptor, paths in tuple(self._acceptors):
+                if paths:
+                    _reload_client_trust(acceptor)
+            if not self.rotator.reload("watch", tentative=True).pending:
+                return None
+            return now + self._settle_timeout if settle_by is None else settle_by
+        retry_at = self.rotator.retry_at()
+        if retry_at is not None and retry_at <= self._clock.now():
+            self.rotator.reload("clock")
+        return settle_by
+
+    def _nap(self, settle_by: float | None) -> float:
+        """Return for how many seconds there is nothing to do."""
+        now = self._clock.now()
+        served = [(one.place, one.credential) for one in self.rotator.served()]
+        moments = (self._expiry.next_due(served, now), self.rotator.retry_at())
+        naps = [(moment - now).total_seconds() for moment in moments if moment is not None]
+        if settle_by is not None:
+            naps.append(settle_by - self._clock.monotonic())
+        return max(0.0, min([*naps, _LONGEST_NAP]))
+
+    def _warn_of_ends(self) -> None:
+        served = [(one.place, one.credential) for one in self.rotator.served()]
+        for warning in self._expiry.due(served, self._clock.now()):
+            names = ", ".join(warning.names) or "no name"
+            if warning.remaining <= 0:
+                _LOGGER.error("the certificate of %s for %s HAS EXPIRED and is still served", warning.place, names)
+            else:
+                left = _duration(warning.remaining)
+                _LOGGER.warning("the certificate of %s for %s expires in %s", warning.place, names, left)
+            if self._publish_event is not None:
+                self._publish_event(warning)
+
+
+def _reload_client_trust(acceptor: Acceptor) -> None:
+    try:
+        acceptor.reload_client_trust()
+    except SecureServeError as error:
+        _LOGGER.error("refused new client authorities; those in force stay: %s", error)  # noqa: TRY400 - says it all
+
+
+def _shown(served: Served, refusal: Refusal | None, now: datetime, default: bool) -> ServedCertificate:  # noqa: FBT001
+    credential = served.credential
+    return ServedCertificate(
+        names=credential.names,
+        fingerprint=credential.fingerprint,
+        issuer=credential.issuer,
+        not_before=credential.not_before,
+        not_after=credential.not_after,
+        days_left=round((credential.not_after - now).total_seconds() / _SECONDS_PER_DAY, 2),
+        key_type=credential.key_type,
+        source=credential.origin,
+        default=default,
+        last_rotation=served.since if served.rotated else None,
+        last_refusal=None if refusal is None else str(refusal.error),
+    )
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if hasattr(value, "isoformat") else value
