@@ -65,6 +65,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         reuse_port: Set SO_REUSEPORT.
         settings: The Front's settings.
         listeners: Sockets to serve instead of binding `bind_addr`.
+        unix_mode: Permissions of the unix socket.
+        unix_owner: User and group id of the unix socket; None: whoever runs the server.
         access_log: Where responses are logged; None logs none.
         publish: Is given the events of `secureserve.events`.
         clock: Tells the time.
@@ -96,6 +98,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         *,
         settings: FrontSettings | None = None,
         listeners: Iterable[Listener] = (),
+        unix_mode: int = 0o600,
+        unix_owner: tuple[int, int] | None = None,
         access_log: AccessLog | None = None,
         publish: Callable[[object], None] | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -104,6 +108,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self.access_log = access_log
         self.accounting = Accounting()
         self._given_listeners = tuple(listeners)
+        self._unix_access = (unix_mode, unix_owner)
+        self._when_ready: Callable[[], None] = _do_nothing
         self._publish = publish or _nobody
         self._clock = clock
         self._accepted_queue = (accepted_queue_size, accepted_queue_timeout)
@@ -213,6 +219,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             self._front = front
             self.ready = True
             self._is_ready.set()
+            self._when_ready()
         finally:
             self._preparing.release()
         if self._is_cancelled:
@@ -234,6 +241,10 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Wait until the server answers; return whether it does, False after `timeout` seconds."""
         return self._is_ready.wait(timeout)
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, by the thread that starts the server, as soon as it answers; one callback at a time."""
+        self._when_ready = callback
 
     def stop(self) -> None:
         """Stop: refuse new connections, let requests in progress finish within ``shutdown_timeout``, cut the rest.
@@ -394,10 +405,16 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         if self._given_listeners:
             return tuple(listener.duplicate() for listener in self._given_listeners)
         handed_over = adopt_from_systemd(os.environ, os.getpid(), nodelay=self.nodelay)
+        mode, owner = self._unix_access
         return tuple(
             handed_over
             or Listener.bind(
-                self.bind_addr, backlog=self.request_queue_size, reuse_port=self.reuse_port, nodelay=self.nodelay
+                self.bind_addr,
+                backlog=self.request_queue_size,
+                reuse_port=self.reuse_port,
+                unix_mode=mode,
+                unix_owner=owner,
+                nodelay=self.nodelay,
             )
         )
 
@@ -436,6 +453,10 @@ class _Reporter(Observer):
 def _shown(connection: Connection) -> str:
     host, port = connection.client or connection.address
     return f"{host}:{port}" if host else "a unix socket"
+
+
+def _do_nothing() -> None:
+    return
 
 
 def _nobody(_: object) -> None:
