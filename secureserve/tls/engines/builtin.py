@@ -76,6 +76,10 @@ _VERIFY_MODES: Final = {
 }
 _OPTIONS: Final = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
 _CLIENT_HELLO: Final = 1
+
+_NAMES_UNEXPECTED_EOF: Final = ssl.OPENSSL_VERSION_INFO >= (3,)
+"""From OpenSSL 3 on a stream cut off has a reason of its own, and ssl's error without one stands for a reset."""
+
 _OPENSSL_CURVES: Final = {"X25519": "X25519", "P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 
 
@@ -295,7 +299,9 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except ssl.SSLEOFError:
+        except ssl.SSLEOFError as error:
+            if error.reason is None and _NAMES_UNEXPECTED_EOF:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
             self._is_over = True
             return b""
         except (OSError, ValueError) as error:

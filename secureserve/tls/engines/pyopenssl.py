@@ -466,8 +466,8 @@ def _subject(certificate: crypto.X509) -> str:
 def _reason(error: Exception) -> str:
     """Return the reason of the first error in OpenSSL's queue, which is the cause of the others."""
     queue = error.args[0] if error.args else ()
-    if isinstance(queue, list) and queue:
-        return normalise_reason(queue[0][-1])
+    if isinstance(queue, list):
+        return normalise_reason(queue[0][-1]) if queue else "the connection is broken"
     return str(error)
 
 
