@@ -12,16 +12,17 @@ from secureserve.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TrustedNetworks", "canonical_address", "client_key"]
+__all__ = ["UNIX_KEY", "TrustedNetworks", "canonical_address", "client_key"]
 
 _PREFIX_SIZE: Final = 8
-"""An IPv6 client is a /64, in bytes: that much is handed to a single subscriber (RFC 6177), who picks the rest at will."""
+"""An IPv6 client is a /64, in bytes: one subscriber has at least that much (RFC 6177), and picks the rest at will."""
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 """The first 12 bytes of an IPv4 address in IPv6 form (RFC 4291, 2.5.5.2)."""
 
 _EVERYONE: Final = "*"
-_UNIX: Final = "unix"
+UNIX_KEY: Final = "unix"
+"""Stands for the peers of unix sockets, in lists of networks and as a client's key."""
 
 
 def canonical_address(address: str) -> str:
@@ -46,10 +47,10 @@ def client_key(address: str) -> str:
         address: The peer's address; empty for a unix socket, whose clients are all counted together.
 
     Returns:
-        The address, a network such as ``2001:db8::/64``, or ``unix``. What is no address is its own key.
+        The address, a network such as ``2001:db8::/64``, or ``unix``. What is no address is its own key, as keys are.
     """
     if ":" not in address:
-        return address or _UNIX
+        return address or UNIX_KEY
     try:
         packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
     except OSError:
@@ -78,8 +79,8 @@ class TrustedNetworks:
         """Read a list of addresses and networks.
 
         Args:
-            entries: Addresses (``192.0.2.7``), networks (``10.0.0.0/8``, ``2001:db8::/32``), ``unix`` for the peers of unix
-                sockets, ``*`` for everybody.
+            entries: Addresses (``192.0.2.7``), networks (``10.0.0.0/8``, ``2001:db8::/32``), ``unix`` for the peers of
+                unix sockets, ``*`` for everybody.
             key: The setting that they come from, for errors.
 
         Raises:
@@ -90,14 +91,14 @@ class TrustedNetworks:
         for entry in (entry.strip() for entry in entries):
             if entry == _EVERYONE:
                 networks += [ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0")]
-            if entry in {_EVERYONE, _UNIX}:
+            if entry in {_EVERYONE, UNIX_KEY}:
                 unix = True
             else:
                 networks.append(_network(entry, key))
         return cls(tuple(networks), unix)
 
-    def trusts(self, address: str) -> bool:
-        """Tell whether a peer is trusted.
+    def contains(self, address: str) -> bool:
+        """Tell whether a peer is among them.
 
         Args:
             address: Its address; empty for a unix socket.

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import enum
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from secureserve.front.addresses import client_key
+from secureserve.front.addresses import UNIX_KEY, client_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Admission", "ConnectionLimits"]
+__all__ = ["Admission"]
+
+_NOT_KNOWN_YET: Final = "-"
+"""The key of a connection whose proxy has not said yet for whom it is."""
+
+_WITHOUT_LIMIT: Final = frozenset({UNIX_KEY, _NOT_KNOWN_YET})
 
 
-class Admission(enum.Enum):
-    """Whether a connection may stay."""
-
-    ADMITTED = "admitted"
-    TOO_MANY = "too_many"
-    """As many connections as there may be altogether."""
-    TOO_MANY_OF_CLIENT = "too_many_of_client"
-    """As many as one client may have."""
-
-
-class ConnectionLimits:
+class Admission:
     """Counts connections and says when there are enough. Opens and closes nothing.
 
-    A refused connection is not counted, so it must not be released.
+    A client is an IPv4 address or the /64 of an IPv6 address. The peers of a unix socket count altogether only.
 
     Args:
         max_connections: Connections altogether; 0 sets no limit.
-        max_per_client: Connections of one client, which is an IPv4 address or the /64 of an IPv6 address; 0 sets no limit.
+        max_per_client: Connections of one client; 0 sets no limit.
 
     Threads: any.
     """
@@ -47,61 +41,74 @@ class ConnectionLimits:
 
     @property
     def total(self) -> int:
-        """How many connections are counted now."""
+        """How many connections there are now."""
         return self._total
 
+    def is_full(self) -> bool:
+        """Tell whether there are as many connections as there may be altogether."""
+        return 0 < self._max_connections <= self._total
+
     def snapshot(self) -> Mapping[str, int]:
-        """Return the connections of each client that has any."""
+        """Return how many connections each client has that has any."""
         with self._lock:
             return dict(self._by_client)
 
-    def admit(self, address: str) -> Admission:
+    def enter(self, address: str | None) -> str | None:
         """Count one more connection, if there may be one.
 
         Args:
-            address: The client's address; empty for a unix socket, whose peers have no limit of their own.
+            address: The client's address; empty for a unix socket; None where a proxy has yet to say it.
+
+        Returns:
+            The key to `leave` under, or None: refused, and not counted.
         """
-        client = client_key(address)
+        key = _NOT_KNOWN_YET if address is None else client_key(address)
         with self._lock:
-            if 0 < self._max_connections <= self._total:
-                return Admission.TOO_MANY
-            if address and not self._has_room(client):
-                return Admission.TOO_MANY_OF_CLIENT
+            if self.is_full() or not self._has_room(key):
+                return None
             self._total += 1
-            self._by_client[client] = self._by_client.get(client, 0) + 1
-            return Admission.ADMITTED
+            self._count(key)
+            return key
 
-    def release(self, address: str) -> None:
-        """Count one connection less: one that was admitted under this address has ended."""
-        with self._lock:
-            self._total -= 1
-            self._forget(client_key(address))
-
-    def move(self, address: str, proxied: str) -> Admission:
-        """Count an admitted connection under the client that its proxy names, if that one may have one more.
-
-        Where it may not, the connection stays counted under `address`, under which it is then to be released.
+    def rename(self, key: str, address: str) -> str | None:
+        """Count a connection under the client that its proxy names, if that one may have one more.
 
         Args:
-            address: Under which it was admitted: the proxy's.
-            proxied: The client's, from the PROXY protocol header.
+            key: Under which it is counted.
+            address: The client's address.
+
+        Returns:
+            The key to `leave` under from now on, or None: refused, and still counted under `key`.
         """
-        before, after = client_key(address), client_key(proxied)
+        before, after = client_key(key), client_key(address)
         with self._lock:
-            if before == after:
-                return Admission.ADMITTED
-            if proxied and not self._has_room(after):
-                return Admission.TOO_MANY_OF_CLIENT
-            self._forget(before)
-            self._by_client[after] = self._by_client.get(after, 0) + 1
-            return Admission.ADMITTED
+            if before != after:
+                if not self._has_room(after):
+                    return None
+                self._forget(before)
+                self._count(after)
+            return after
 
-    def _has_room(self, client: str) -> bool:
-        return self._max_per_client <= 0 or self._by_client.get(client, 0) < self._max_per_client
+    def leave(self, key: str) -> None:
+        """Count one connection less.
 
-    def _forget(self, client: str) -> None:
-        left = self._by_client[client] - 1
+        Args:
+            key: Under which it is counted, or the address that has this key.
+        """
+        with self._lock:
+            self._total -= 1
+            self._forget(client_key(key))
+
+    def _has_room(self, key: str) -> bool:
+        unlimited = self._max_per_client <= 0 or key in _WITHOUT_LIMIT
+        return unlimited or self._by_client.get(key, 0) < self._max_per_client
+
+    def _count(self, key: str) -> None:
+        self._by_client[key] = self._by_client.get(key, 0) + 1
+
+    def _forget(self, key: str) -> None:
+        left = self._by_client[key] - 1
         if left:
-            self._by_client[client] = left
+            self._by_client[key] = left
         else:
-            del self._by_client[client]
+            del self._by_client[key]

@@ -1,11 +1,11 @@
 """The PROXY protocol, versions 1 and 2: who the client is, in the words of a trusted proxy before it.
 
-Pure: bytes in, a `ProxyHeader` out, by HAProxy's proxy-protocol.txt. The header comes before TLS, and TLS reads from the
-socket itself, so nothing beyond the header may be taken from the socket. `ProxyHeader.consumed` says how much of the
-bytes fed last belongs to the header: peek, feed, then take exactly that much.
+Pure: bytes in, a `ProxyHeader` out, by HAProxy's proxy-protocol.txt. The header comes before TLS, and TLS reads from
+the socket itself, so nothing beyond the header may be taken from the socket. `ProxyHeader.consumed` says how much of
+the bytes fed last belongs to the header: peek, feed, then take exactly that much.
 
-Bytes that cannot become a header are refused at the first one that is wrong, so that a proxy which was not told to send a
-header is noticed at once and not by a timeout.
+Bytes that cannot become a header are refused at the first one that is wrong, so that a proxy which was not told to send
+a header is noticed at once and not by a timeout.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import enum
 import functools
 import ipaddress
 import os
-import socket
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ProxyHeaderError
 from secureserve.front.addresses import canonical_address
 
-__all__ = ["ProxyCommand", "ProxyHeader", "ProxyHeaderParser", "ProxyProgress", "TLVType"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ProxyCommand", "ProxyHeader", "ProxyHeaderParser", "TLVType"]
 
 MAX_BLOCK_SIZE: Final = 4096
-"""The bytes allowed after the fixed part of a version 2 header: addresses take 216 at most, and proxies add few TLVs."""
+"""The bytes allowed after the fixed part of a version 2 header: addresses take 216 at most; proxies add few TLVs."""
 
 _V1_PREFIX: Final = b"PROXY "
 _V1_MAX_SIZE: Final = 107
@@ -35,13 +37,6 @@ _V2_FIXED: Final = struct.Struct("!12sBBH")
 _VERSION_2: Final = 2
 _MAX_PORT: Final = 0xFFFF
 _MAX_UNIQUE_ID_SIZE: Final = 128
-
-
-class ProxyProgress(enum.Enum):
-    """What is said of a header that is not complete."""
-
-    NEED_MORE = "need_more"
-    """All that was fed belongs to the header, and more is to come."""
 
 
 class ProxyCommand(enum.Enum):
@@ -71,18 +66,20 @@ class ProxyHeader:
 
     Attributes:
         command: Why the proxy connected.
-        source: The client: (host, port), a unix path, or None where the proxy does not say, and the connection's own
-            addresses are the right ones.
+        source: The client: (host, port), ``("", 0)`` for one of a unix socket; None where the proxy does not say, and
+            the connection's own addresses are the right ones.
         destination: Where the client connected to, in the same forms.
+        unix_paths: The client's path and the one that it connected to, of a unix socket.
         version: 1 or 2.
         tlvs: The additional information of version 2 in its order: type and value. Padding and checksum are left out.
         consumed: How many of the bytes fed last belong to the header.
     """
 
     command: ProxyCommand
-    source: tuple[str, int] | str | None
-    destination: tuple[str, int] | str | None
+    source: tuple[str, int] | None
+    destination: tuple[str, int] | None
     version: int
+    unix_paths: tuple[str, str] | None = None
     tlvs: tuple[tuple[int, bytes], ...] = ()
     consumed: int = 0
 
@@ -102,26 +99,32 @@ class ProxyHeaderParser:
         self._buffer = bytearray()
         self._max_block_size = max_block_size
 
-    def feed(self, data: bytes) -> ProxyHeader | ProxyProgress:
+    @property
+    def wants(self) -> int:
+        """How many more bytes the header may have; no use to peek at more."""
+        return max(1, _V2_FIXED.size + self._max_block_size - len(self._buffer))
+
+    def feed(self, data: bytes) -> ProxyHeader | None:
         """Take the next bytes.
 
         Args:
             data: What arrived since the last call; it may go beyond the header.
 
+        Returns:
+            The header, or None: all that was fed belongs to it, and more is to come.
+
         Raises:
-            ProxyHeaderError: This is not a header, or a malformed one. The connection is to be closed without an answer.
+            ProxyHeaderError: This is not a header, or a malformed one. The connection is to be closed unanswered.
         """
         before = len(self._buffer)
         self._buffer += data[: _V2_FIXED.size + self._max_block_size]
         if not self._buffer:
-            return ProxyProgress.NEED_MORE
+            return None
         if self._buffer[0] == _V2_SIGNATURE[0]:
             size = self._size_of_v2()
-            header = None if size is None else _read_v2(bytes(self._buffer[:size]), size - before)
-        else:
-            size = self._size_of_v1()
-            header = None if size is None else _read_v1(bytes(self._buffer[:size]), size - before)
-        return ProxyProgress.NEED_MORE if header is None else header
+            return None if size is None else _read_v2(bytes(self._buffer[:size]), size - before)
+        size = self._size_of_v1()
+        return None if size is None else _read_v1(bytes(self._buffer[:size]), size - before)
 
     def _size_of_v1(self) -> int | None:
         start = self._buffer[: len(_V1_PREFIX)]
@@ -148,21 +151,24 @@ class ProxyHeaderParser:
         return size if len(self._buffer) >= size else None
 
 
+_V1_FAMILIES: Final[Mapping[bytes, type[ipaddress.IPv4Address | ipaddress.IPv6Address]]] = {
+    b"TCP4": ipaddress.IPv4Address,
+    b"TCP6": ipaddress.IPv6Address,
+}
+
+
 def _read_v1(line: bytes, consumed: int) -> ProxyHeader:
     if not line.endswith(b"\r\n"):
         raise ProxyHeaderError("The PROXY protocol line ends without CR LF.")
     words = line[len(_V1_PREFIX) : -2].split(b" ")
     if words[0] == b"UNKNOWN":
         return ProxyHeader(ProxyCommand.PROXY, None, None, 1, consumed=consumed)
-    families = {b"TCP4": ipaddress.IPv4Address, b"TCP6": ipaddress.IPv6Address}
-    family = families.get(words[0])
+    family = _V1_FAMILIES.get(words[0])
     if family is None or len(words) != 5:  # noqa: PLR2004 - family, two addresses, two ports
         raise ProxyHeaderError("The PROXY protocol line is not one of TCP4, TCP6 or UNKNOWN with its addresses.")
     source, destination = (_v1_address(word, family) for word in words[1:3])
     source_port, destination_port = (_v1_port(word) for word in words[3:5])
-    return ProxyHeader(
-        ProxyCommand.PROXY, (source, source_port), (destination, destination_port), 1, consumed=consumed
-    )
+    return ProxyHeader(ProxyCommand.PROXY, (source, source_port), (destination, destination_port), 1, consumed=consumed)
 
 
 def _v1_address(word: bytes, family: type[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
@@ -184,10 +190,13 @@ def _v1_port(word: bytes) -> int:
     raise ProxyHeaderError("The PROXY protocol line holds a port that is none.")
 
 
-_V2_FAMILIES: Final = {1: (socket.AF_INET, 4), 2: (socket.AF_INET6, 16)}
-"""The address families with ports, and the size of an address."""
 _V2_UNIX: Final = 3
-_UNIX_PATH_SIZE: Final = 108
+_V2_LAYOUTS: Final = {
+    1: struct.Struct("!4s4sHH"),
+    2: struct.Struct("!16s16sHH"),
+    _V2_UNIX: struct.Struct("!108s108s"),
+}
+"""What each address family puts into the block: source and destination, and their ports."""
 _UNSPECIFIED: Final = 0
 _STREAM: Final = 1
 
@@ -203,7 +212,7 @@ def _read_v2(header: bytes, consumed: int) -> ProxyHeader:
     command = ProxyCommand(command_number)
     block = header[_V2_FIXED.size :]
     if command is ProxyCommand.LOCAL:
-        # The specification has the whole block discarded, its family included; but a checksum was made to be checked.
+        # The specification has the whole block discarded, its family included.
         return ProxyHeader(command, None, None, _VERSION_2, consumed=consumed)
     if _UNSPECIFIED in {family, protocol}:
         if family > _V2_UNIX or protocol > _STREAM + 1:
@@ -211,29 +220,26 @@ def _read_v2(header: bytes, consumed: int) -> ProxyHeader:
         return ProxyHeader(command, None, None, _VERSION_2, consumed=consumed)
     if protocol != _STREAM:
         raise ProxyHeaderError("The PROXY protocol header is not of a stream connection.")
-    source, destination, size = _v2_addresses(family, block)
-    tlvs = _read_tlvs(header, _V2_FIXED.size + size)
-    return ProxyHeader(command, source, destination, _VERSION_2, tlvs, consumed)
-
-
-def _v2_addresses(family: int, block: bytes) -> tuple[tuple[str, int] | str, tuple[str, int] | str, int]:
-    if family == _V2_UNIX:
-        size = 2 * _UNIX_PATH_SIZE
-        _check_size(block, size)
-        return _unix_path(block[:_UNIX_PATH_SIZE]), _unix_path(block[_UNIX_PATH_SIZE:size]), size
-    if family not in _V2_FAMILIES:
+    layout = _V2_LAYOUTS.get(family)
+    if layout is None:
         raise ProxyHeaderError(f"The PROXY protocol header has the unknown address family {family}.")
-    code, width = _V2_FAMILIES[family]
-    layout = struct.Struct(f"!{width}s{width}sHH")
-    _check_size(block, layout.size)
-    source, destination, source_port, destination_port = layout.unpack_from(block)
-    spelled = [canonical_address(socket.inet_ntop(code, address)) for address in (source, destination)]
-    return (spelled[0], source_port), (spelled[1], destination_port), layout.size
-
-
-def _check_size(block: bytes, size: int) -> None:
-    if len(block) < size:
+    if len(block) < layout.size:
         raise ProxyHeaderError("The PROXY protocol header is too short for its addresses.")
+    tlvs = _read_tlvs(header, _V2_FIXED.size + layout.size)
+    if family == _V2_UNIX:
+        source, destination = (_unix_path(path) for path in layout.unpack_from(block))
+        nowhere = ("", 0)
+        return ProxyHeader(command, nowhere, nowhere, _VERSION_2, (source, destination), tlvs, consumed)
+    source, destination, source_port, destination_port = layout.unpack_from(block)
+    return ProxyHeader(
+        command,
+        (canonical_address(str(ipaddress.ip_address(source))), source_port),
+        (canonical_address(str(ipaddress.ip_address(destination))), destination_port),
+        _VERSION_2,
+        None,
+        tlvs,
+        consumed,
+    )
 
 
 def _unix_path(field: bytes) -> str:
