@@ -194,7 +194,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             raise AlreadyStarted(message)
         try:
             self._interrupt, self._is_cancelled = None, False
-            self._settle_lines()
+            self.settle()
             secure = self._secure()
             self._listeners = self._listen()
             self.bind_addr = self._listeners[0].bound_addr
@@ -376,8 +376,11 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             self.error_log(f"A thread of {self} died: {error!r}", level=logging.CRITICAL, traceback=True)
         self.interrupt = error
 
-    def _settle_lines(self) -> None:
-        """Make what every response and every message reader needs, once."""
+    def settle(self) -> None:
+        """Make what every response and every message reader needs, once.
+
+        `prepare` calls it; call it again after changing a limit of a running server, for connections made from then on.
+        """
         self.status_line_start = self.protocol.encode("ascii") + b" "
         self.server_line = b"Server: %b\r\n" % self.server_name.encode("latin-1") if self.server_name else b""
         hsts = self.settings.hsts
