@@ -6,6 +6,7 @@ Who wins, from the weakest: the table's defaults, configuration files in the ord
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -89,12 +90,8 @@ def load(
     problems: list[ConfigurationError] = []
     result = Configuration()
     for source in sources:
-        try:
-            items = read(source)
-        except ConfigurationError as error:
-            problems.append(error)
-        else:
-            result = _checked(items, problems).over(result)
+        with _gathering(problems):
+            result = _checked(read(source), problems).over(result)
     if environ is not None:
         result = _from_environment(environ, {*OWN_VARIABLES, *ignored_variables}, problems).over(result)
     if problems:
@@ -160,16 +157,23 @@ class Config(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
+@contextlib.contextmanager
+def _gathering(problems: list[ConfigurationError]) -> Iterator[None]:
+    """Keep what is wrong within the block, and go on."""
+    try:
+        yield
+    except ConfigurationError as error:
+        problems.append(error)
+
+
 def _checked(items: Iterable[Item], problems: list[ConfigurationError]) -> Configuration:
     """Return what `items` set, and add to `problems` what is wrong with them."""
     server: dict[str, Any] = {}
     servers: dict[str, Any] = {}
     engine: dict[str, Any] = {}
     for item in items:
-        try:
+        with _gathering(problems):
             _take(item, server, servers, engine)
-        except ConfigurationError as error:
-            problems.append(error)
     return Configuration(server, servers, engine)
 
 
@@ -231,10 +235,9 @@ def _from_environment(
     values: dict[str, dict[str, Any]] = {"server": {}, "engine": {}}
     for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in ignored):
         setting = settings.get(variable)
-        try:
-            if setting is None:
-                raise ConfigurationError(variable, None, "is not a setting", nearest(variable, settings))
+        if setting is None:
+            problems.append(ConfigurationError(variable, None, "is not a setting", nearest(variable, settings)))
+            continue
+        with _gathering(problems):
             values[setting.scope][setting.name] = setting.parse_text(environ[variable], key=variable)
-        except ConfigurationError as error:
-            problems.append(error)
     return Configuration(values["server"], {}, values["engine"])

@@ -350,14 +350,28 @@ def _network() -> Kind:
     return Kind("a network", str, accept, accept)
 
 
+def _tls_policy() -> Kind:
+    by_name = choice("intermediate", "modern")
+
+    def accept(value: object) -> object:
+        # By its shape, since this table must not load what a policy needs.
+        if hasattr(value, "minimum_version") and hasattr(value, "client_verify"):
+            return value
+        return by_name.accept(value)
+
+    return Kind("a policy", str, accept, by_name.read, by_name.choices)
+
+
 def _wsgi_version() -> Kind:
-    remedy = "Write (1, 0), which is PEP 3333's."
+    remedy = "Write (1, 0), which is PEP 3333's, or ('u', 0)."
 
     def accept(value: object) -> tuple[object, ...]:
         if isinstance(value, str):
             return read(value)
         if not isinstance(value, (tuple, list)):
             raise Unacceptable(f"is {_article(value)}, not a version", remedy)
+        if tuple(value) not in {(1, 0), ("u", 0)}:
+            raise Unacceptable("is not a version that is served", remedy)
         return tuple(value)
 
     def read(text: str) -> tuple[object, ...]:
@@ -375,6 +389,7 @@ MODE: Final = _mode()
 USER: Final = _account("user", pwd.getpwnam, pwd.getpwuid)
 GROUP: Final = _account("group", grp.getgrnam, grp.getgrgid)
 NETWORK: Final = _network()
+TLS_POLICY: Final = _tls_policy()
 WSGI_VERSION: Final = _wsgi_version()
 
 

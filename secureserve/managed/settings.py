@@ -273,7 +273,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of the certificate with its chain (PEM, or PKCS#12 with its key).",
         Section.TLS,
-        reloadable=True,
     ),
     Setting(
         "ssl_private_key",
@@ -281,7 +280,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of the certificate's private key; None: it is in the certificate's file.",
         Section.TLS,
-        reloadable=True,
     ),
     Setting(
         "ssl_certificate_chain",
@@ -289,7 +287,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of the intermediate certificates, where ssl_certificate holds the leaf alone.",
         Section.TLS,
-        reloadable=True,
     ),
     Setting(
         "ssl_private_key_password",
@@ -298,7 +295,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         "The password of the private key, or a callable that returns it.",
         Section.TLS,
         on_command_line=False,
-        reloadable=True,
         secret=True,
     ),
     Setting(
@@ -307,7 +303,49 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of a file whose first line is the password of the private key.",
         Section.TLS,
-        reloadable=True,
+    ),
+    Setting(
+        "ssl_certificate_directory",
+        optional(kinds.PATH),
+        None,
+        "A directory of certificates with their keys, one of which is chosen for each client by the name it asks for.",
+        Section.TLS,
+    ),
+    Setting(
+        "certificate_sources",
+        kinds.OBJECT,
+        (),
+        "Further certificates: a list of credentials and of sources that give some.",
+        Section.TLS,
+        on_command_line=False,
+    ),
+    Setting(
+        "certificate_watch",
+        FLAG,
+        True,
+        "Whether replaced certificate files are noticed and taken into use.",
+        Section.TLS,
+    ),
+    Setting(
+        "certificate_polling_interval",
+        seconds(),
+        0,
+        "The seconds between looks at the certificate files where the system tells no changes (NFS); 0: it tells.",
+        Section.TLS,
+    ),
+    Setting(
+        "sni_strict",
+        FLAG,
+        False,
+        "Refuse clients that ask for a name no certificate covers, instead of presenting the default one.",
+        Section.TLS,
+    ),
+    Setting(
+        "start_with_emergency_certificate",
+        FLAG,
+        False,
+        "Serve a self-signed certificate, loudly, where the configured one cannot be loaded at the start.",
+        Section.TLS,
     ),
     Setting(
         "ssl_module",
@@ -318,9 +356,9 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
     ),
     Setting(
         "tls_policy",
-        choice("intermediate", "modern"),
+        kinds.TLS_POLICY,
         "intermediate",
-        "The TLS policy: intermediate is TLS 1.2 and 1.3, modern is TLS 1.3 alone.",
+        "The TLS policy: intermediate is TLS 1.2 and 1.3, modern is TLS 1.3 alone; in Python also a TLSPolicy.",
         Section.TLS,
     ),
     Setting(
@@ -392,7 +430,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of the CA certificates that client certificates are verified against.",
         Section.TLS,
-        reloadable=True,
     ),
     Setting(
         "ssl_client_verify",
@@ -414,7 +451,6 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The path of revocation lists that client certificates are checked against.",
         Section.TLS,
-        reloadable=True,
     ),
     Setting(
         "ssl_client_crl_expired",
@@ -481,13 +517,21 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         "The bytes per second that a peer must read after write_timeout; 0 asks nothing.",
         Section.LIMITS,
     ),
-    Setting("thread_pool", integer(minimum=1, maximum=10_000), 10, "The number of worker threads.", Section.THREADS),
+    Setting(
+        "thread_pool",
+        integer(minimum=1, maximum=10_000),
+        10,
+        "The number of worker threads.",
+        Section.THREADS,
+        reloadable=True,
+    ),
     Setting(
         "thread_pool_max",
         integer(minimum=1, maximum=10_000, also=(-1,)),
         -1,
         "The number of worker threads that thread_pool may grow to under load; -1: it does not grow.",
         Section.THREADS,
+        reloadable=True,
     ),
     Setting(
         "accepted_queue_size",
@@ -495,6 +539,7 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         -1,
         "How many complete requests may wait for a worker thread; -1: any number, which connections bound.",
         Section.THREADS,
+        reloadable=True,
     ),
     Setting(
         "accepted_queue_timeout",
@@ -502,6 +547,7 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         10,
         "The seconds that the queue may stay full before requests are answered 503.",
         Section.THREADS,
+        reloadable=True,
     ),
     Setting(
         "shutdown_timeout",
@@ -687,6 +733,31 @@ ENGINE_SETTINGS: Final[Mapping[str, Setting]] = _table(
         None,
         "The permissions that files made from then on do not get, an octal number.",
         Section.PROCESS,
+        scope="engine",
+    ),
+    Setting(
+        "access_log",
+        optional(kinds.PATH),
+        None,
+        "The path of a file to log every response in; - is standard output, None is nowhere.",
+        Section.LOGS,
+        command_line_default="-",
+        scope="engine",
+    ),
+    Setting(
+        "error_log",
+        optional(kinds.PATH),
+        None,
+        "The path of a file to log everything else in; - and None are standard error.",
+        Section.LOGS,
+        scope="engine",
+    ),
+    Setting(
+        "log_format",
+        choice("combined", "json"),
+        "combined",
+        "How a line of the logs is written: combined with TLS fields, or one JSON object.",
+        Section.LOGS,
         scope="engine",
     ),
     Setting(

@@ -1,4 +1,4 @@
-"""Reading settings from where people write them: dictionaries, INI files in the CherryPy manner, TOML files, the environment.
+"""Reading settings from where people write them: dictionaries, INI files in the CherryPy manner, TOML files.
 
 Reading yields `Item`s, each a dotted key with its value and, where the format tells it, its line. It judges nothing but
 the format; what the keys mean is `config`'s business.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import configparser
 import operator
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -22,9 +21,10 @@ from secureserve.errors import ConfigurationError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pragma: no cover - Python 3.10
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
 __all__ = ["Item", "literal", "read"]
@@ -162,10 +162,9 @@ def _plain_key(key: str) -> str:
 
 
 def _read_ini(path: Path, text: str) -> list[Item]:
-    parser = configparser.RawConfigParser(
+    parser = _CaseSensitiveParser(
         interpolation=None, default_section="", delimiters=("=", ":"), inline_comment_prefixes=("#",)
     )
-    parser.optionxform = str  # type: ignore[assignment,method-assign] - the documented way to keep upper case
     try:
         parser.read_string(text, str(path))
     except configparser.Error as error:
@@ -193,6 +192,13 @@ def _read_ini(path: Path, text: str) -> list[Item]:
                 ) from None
             items.append(Item(prefix + key, value, str(path), line))
     return items
+
+
+class _CaseSensitiveParser(configparser.RawConfigParser):
+    """configparser's, with keys as they are written."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
 
 
 _INI_SECTION: Final = re.compile(r"\[(.+)\]")
