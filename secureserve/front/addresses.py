@@ -97,8 +97,8 @@ class TrustedNetworks:
                 networks.append(_network(entry, key))
         return cls(tuple(networks), unix)
 
-    def contains(self, address: str) -> bool:
-        """Tell whether a peer is among them.
+    def trusts(self, address: str) -> bool:
+        """Tell whether a peer is trusted.
 
         Args:
             address: Its address; empty for a unix socket.

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import enum
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from secureserve.front.addresses import UNIX_KEY, client_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Admission"]
-
-_NOT_KNOWN_YET: Final = "-"
-"""The key of a connection whose proxy has not said yet for whom it is."""
-
-_WITHOUT_LIMIT: Final = frozenset({UNIX_KEY, _NOT_KNOWN_YET})
+__all__ = ["Admission", "ConnectionLimits"]
 
 
-class Admission:
+class Admission(enum.Enum):
+    """Whether a connection may stay."""
+
+    ADMITTED = "admitted"
+    TOO_MANY = "too_many"
+    """There are as many connections as there may be altogether."""
+    TOO_MANY_OF_CLIENT = "too_many_of_client"
+    """There are as many as one client may have."""
+
+
+class ConnectionLimits:
     """Counts connections and says when there are enough. Opens and closes nothing.
 
-    A client is an IPv4 address or the /64 of an IPv6 address. The peers of a unix socket count altogether only.
+    A client is an IPv4 address or the /64 of an IPv6 address. The peers of a unix socket, whose address is empty, count
+    altogether only. A refused connection is not counted, so it is not to be released.
 
     Args:
         max_connections: Connections altogether; 0 sets no limit.
@@ -44,63 +51,57 @@ class Admission:
         """How many connections there are now."""
         return self._total
 
-    def is_full(self) -> bool:
-        """Tell whether there are as many connections as there may be altogether."""
-        return 0 < self._max_connections <= self._total
-
     def snapshot(self) -> Mapping[str, int]:
         """Return how many connections each client has that has any."""
         with self._lock:
             return dict(self._by_client)
 
-    def enter(self, address: str | None) -> str | None:
+    def admit(self, address: str) -> Admission:
         """Count one more connection, if there may be one.
 
         Args:
-            address: The client's address; empty for a unix socket; None where a proxy has yet to say it.
-
-        Returns:
-            The key to `leave` under, or None: refused, and not counted.
+            address: The client's address; empty for a unix socket.
         """
-        key = _NOT_KNOWN_YET if address is None else client_key(address)
+        key = client_key(address)
         with self._lock:
-            if self.is_full() or not self._has_room(key):
-                return None
+            if 0 < self._max_connections <= self._total:
+                return Admission.TOO_MANY
+            if not self._has_room(key):
+                return Admission.TOO_MANY_OF_CLIENT
             self._total += 1
             self._count(key)
-            return key
+            return Admission.ADMITTED
 
-    def rename(self, key: str, address: str) -> str | None:
-        """Count a connection under the client that its proxy names, if that one may have one more.
-
-        Args:
-            key: Under which it is counted.
-            address: The client's address.
-
-        Returns:
-            The key to `leave` under from now on, or None: refused, and still counted under `key`.
-        """
-        before, after = client_key(key), client_key(address)
-        with self._lock:
-            if before != after:
-                if not self._has_room(after):
-                    return None
-                self._forget(before)
-                self._count(after)
-            return after
-
-    def leave(self, key: str) -> None:
+    def release(self, address: str) -> None:
         """Count one connection less.
 
         Args:
-            key: Under which it is counted, or the address that has this key.
+            address: Under which it is counted.
         """
         with self._lock:
             self._total -= 1
-            self._forget(client_key(key))
+            self._forget(client_key(address))
+
+    def move(self, address: str, client: str) -> Admission:
+        """Count a connection under the client that its proxy names, if that one may have one more.
+
+        Where it may not, it stays counted as it is, and is to be released under `address`.
+
+        Args:
+            address: Under which it is counted.
+            client: The client's address.
+        """
+        before, after = client_key(address), client_key(client)
+        with self._lock:
+            if before != after:
+                if not self._has_room(after):
+                    return Admission.TOO_MANY_OF_CLIENT
+                self._forget(before)
+                self._count(after)
+            return Admission.ADMITTED
 
     def _has_room(self, key: str) -> bool:
-        unlimited = self._max_per_client <= 0 or key in _WITHOUT_LIMIT
+        unlimited = self._max_per_client <= 0 or key == UNIX_KEY
         return unlimited or self._by_client.get(key, 0) < self._max_per_client
 
     def _count(self, key: str) -> None:

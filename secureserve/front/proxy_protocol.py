@@ -24,7 +24,7 @@ from secureserve.front.addresses import canonical_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ProxyCommand", "ProxyHeader", "ProxyHeaderParser", "TLVType"]
+__all__ = ["ProxyCommand", "ProxyHeader", "ProxyHeaderParser", "ProxyProgress", "TLVType"]
 
 MAX_BLOCK_SIZE: Final = 4096
 """The bytes allowed after the fixed part of a version 2 header: addresses take 216 at most; proxies add few TLVs."""
@@ -37,6 +37,13 @@ _V2_FIXED: Final = struct.Struct("!12sBBH")
 _VERSION_2: Final = 2
 _MAX_PORT: Final = 0xFFFF
 _MAX_UNIQUE_ID_SIZE: Final = 128
+
+
+class ProxyProgress(enum.Enum):
+    """What is said of a header that is not complete."""
+
+    NEED_MORE = "need_more"
+    """All that was fed belongs to the header, and more is to come."""
 
 
 class ProxyCommand(enum.Enum):
@@ -104,14 +111,11 @@ class ProxyHeaderParser:
         """How many more bytes the header may have; no use to peek at more."""
         return max(1, _V2_FIXED.size + self._max_block_size - len(self._buffer))
 
-    def feed(self, data: bytes) -> ProxyHeader | None:
+    def feed(self, data: bytes) -> ProxyHeader | ProxyProgress:
         """Take the next bytes.
 
         Args:
             data: What arrived since the last call; it may go beyond the header.
-
-        Returns:
-            The header, or None: all that was fed belongs to it, and more is to come.
 
         Raises:
             ProxyHeaderError: This is not a header, or a malformed one. The connection is to be closed unanswered.
@@ -119,12 +123,12 @@ class ProxyHeaderParser:
         before = len(self._buffer)
         self._buffer += data[: _V2_FIXED.size + self._max_block_size]
         if not self._buffer:
-            return None
+            return ProxyProgress.NEED_MORE
         if self._buffer[0] == _V2_SIGNATURE[0]:
-            size = self._size_of_v2()
-            return None if size is None else _read_v2(bytes(self._buffer[:size]), size - before)
-        size = self._size_of_v1()
-        return None if size is None else _read_v1(bytes(self._buffer[:size]), size - before)
+            size, read = self._size_of_v2(), _read_v2
+        else:
+            size, read = self._size_of_v1(), _read_v1
+        return ProxyProgress.NEED_MORE if size is None else read(bytes(self._buffer[:size]), size - before)
 
     def _size_of_v1(self) -> int | None:
         start = self._buffer[: len(_V1_PREFIX)]
