@@ -24,7 +24,11 @@ class Client:
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None, session: Any) -> None:
         self.tls = context.wrap_socket(
-            sock, server_hostname=server_name, do_handshake_on_connect=False, suppress_ragged_eofs=False, session=session
+            sock,
+            server_hostname=server_name,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+            session=session,
         )
 
     def handshake(self) -> bool:
