@@ -47,7 +47,16 @@ class Accounting:
     Threads: any.
     """
 
-    __slots__ = ("_accepted", "_closed", "_handshake_seconds", "_handshakes", "_lock", "_queue_seconds", "_queued", "_refused")
+    __slots__ = (
+        "_accepted",
+        "_closed",
+        "_handshake_seconds",
+        "_handshakes",
+        "_lock",
+        "_queue_seconds",
+        "_queued",
+        "_refused",
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -54,6 +54,7 @@ class State(enum.Enum):
     """Over."""
 
 
+_QUIET: Final = frozenset({State.NEW, State.PROXY, State.HANDSHAKE, State.IDLE})
 _END: Final = frozenset({State.CLOSED})
 _LAST_WORDS: Final = frozenset({State.FLUSHING, State.LINGERING, State.CLOSED})
 
@@ -115,6 +116,31 @@ class Conversation(Protocol):
 
     def close(self) -> None:
         """Let go of everything: the connection is over."""
+
+
+class _NothingSaid:
+    """The conversation of a connection that has not been admitted."""
+
+    def received(self, data: bytes) -> Need:
+        raise RuntimeError(f"{len(data)} bytes arrived on a connection that was not admitted")
+
+    def has_begun(self) -> bool:
+        return False
+
+    def interim(self) -> bytes:
+        return b""
+
+    def answer(self, error: PeerError) -> bytes:  # noqa: ARG002 - there is nobody to answer yet
+        return b""
+
+    def run(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return
+
+
+NOTHING_SAID: Final = _NothingSaid()
 
 
 class Connection:
@@ -183,7 +209,7 @@ class Connection:
         self.proxy: ProxyHeader | None = None
         self.proxy_parser: ProxyHeaderParser | None = None
         self.lookup: Lookup | None = None
-        self.conversation: Conversation | None = None
+        self.conversation: Conversation = NOTHING_SAID
 
     def __repr__(self) -> str:
         return f"<Connection {self.fd} from {self.address!r}, {self.state.value}>"
@@ -204,6 +230,10 @@ class Connection:
         self.move(state)
         self.since = self.clock.monotonic()
         self.moved = 0
+
+    def is_quiet(self) -> bool:
+        """Return whether the peer has no request under way, so that the connection can be closed without loss."""
+        return self.state in _QUIET or (self.state is State.HEAD and not self.conversation.has_begun())
 
     # What follows is shared by Front steps and worker threads, and never waits.
 
@@ -272,8 +302,7 @@ class Connection:
         source, self.source = self.source, None
         if source is not None:
             source.close()
-        if self.conversation is not None:
-            self.conversation.close()
+        self.conversation.close()
 
     # What follows is for worker threads: it waits, within bounds.
 

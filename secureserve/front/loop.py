@@ -54,8 +54,6 @@ ACCEPT_AGAIN_SECONDS: Final = 0.5
 LINGER_AT_MOST: Final = 1024 * 1024
 """Bytes of a refused request that are read and thrown away before the connection is cut."""
 
-PROXY_HEADER_AT_MOST: Final = 16 + 4096
-"""Bytes of the longest PROXY protocol header taken."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER without time: the peer is told that the connection broke, not that it ended."""
 
@@ -159,10 +157,7 @@ class Front:
         for fd in list(self._doors):
             self._doors.pop(fd).listener.close()
         for connection in list(self._waiting.values()):
-            quiet = connection.state in {State.NEW, State.PROXY, State.HANDSHAKE, State.IDLE} or (
-                connection.state is State.HEAD and not connection.conversation.has_begun()
-            )
-            if quiet and self._claim(connection):
+            if connection.is_quiet() and self._claim(connection):
                 self._part(connection, "stopped")
         if not self.connections:
             self.on_empty()
@@ -173,7 +168,7 @@ class Front:
             if self._claim(connection):
                 self.end(connection, "cut")
             else:
-                _shut_down(connection.fd)
+                _shut_down(connection.transport)
 
     def close(self) -> None:
         """Release everything. No thread may be polling."""
@@ -317,6 +312,9 @@ class Front:
 
     def _wait(self, connection: Connection, want: Want, deadline: float) -> None:
         """Give the connection up until it is ready or due."""
+        if self.draining and connection.is_quiet():
+            self._part(connection, "stopped")
+            return
         if self._deadlines.set(connection, deadline):
             self.on_earlier_deadline()
         self._waiting[connection.fd] = connection
@@ -402,10 +400,11 @@ class Front:
 
     def _read_proxy_header(self, connection: Connection) -> bool | None:
         parser = connection.proxy_parser
-        assert parser is not None  # noqa: S101 - made together with the state
+        if parser is None:
+            return self._first_byte(connection)
         sock = connection.transport.sock
         try:
-            ahead = sock.recv(PROXY_HEADER_AT_MOST, socket.MSG_PEEK)
+            ahead = sock.recv(parser.wants, socket.MSG_PEEK)
         except BlockingIOError:
             self._wait(connection, Want.READ, connection.since + self.timeouts.handshake)
             return False
@@ -417,7 +416,7 @@ class Front:
         sock.recv(len(ahead) if isinstance(header, ProxyProgress) else header.consumed)
         if isinstance(header, ProxyProgress):
             return None
-        client = header.source if isinstance(header.source, tuple) else connection.address
+        client = header.source or connection.address
         if self._limits.move("", client[0]) is not Admission.ADMITTED:
             self._accounting.refused(Admission.TOO_MANY_OF_CLIENT.value)
             self.end(connection, "refused")
@@ -437,7 +436,8 @@ class Front:
             self.end(connection, "left")
             return False
         if self._secure is None:
-            return self._converse_over(connection)
+            self._converse_over(connection)
+            return None
         if first.isalpha():
             connection.plain_on_tls = True
             self._converse_over(connection)
@@ -616,7 +616,7 @@ class Front:
             if connection.admitted:
                 connection.transport.close_notify()
             if connection.linger:
-                _shut_down(connection.fd, socket.SHUT_WR)
+                _shut_down(connection.transport, socket.SHUT_WR)
                 connection.begin(State.LINGERING)
                 self._discard(connection)
                 return
@@ -639,17 +639,10 @@ class Front:
         return False
 
 
-def _shut_down(fd: int, how: int = socket.SHUT_RDWR) -> None:
+def _shut_down(transport: Transport, how: int = socket.SHUT_RDWR) -> None:
     # The socket object may be a TLS one, whose own shutdown() would take the TLS layer off under the thread that uses it.
-    try:
-        duplicate = socket.socket(fileno=os.dup(fd))
-    except OSError:
-        return
-    with duplicate:
-        try:
-            duplicate.shutdown(how)
-        except OSError:
-            return
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(transport.fileno())) as duplicate:
+        duplicate.shutdown(how)
 
 
 def _nothing() -> None:

@@ -11,7 +11,6 @@ from secureserve.errors import BodyTruncated, PeerError, PlainHTTPOnTLSPort
 from secureserve.front.connection import Need
 from secureserve.http.gateway import connection_environ
 from secureserve.http.message import MessageReader
-from secureserve.http.plain import answer_to_plain_http
 from secureserve.http.request import CONTINUE, HTTPRequest, complete_response
 from secureserve.logs import AccessRecord
 
@@ -106,7 +105,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         """Return the response to an error; ``b""`` where nothing can be said."""
         message = self.reader.message
         if isinstance(error, PlainHTTPOnTLSPort):
-            response = answer_to_plain_http(self.server.plain_http_policy(message))
+            response = self.server.answer_plain_http(message)
             self._log(message, response[9:12], 0, time.time(), 0.0)
             return response
         if error.status_hint is None:

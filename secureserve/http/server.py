@@ -15,7 +15,7 @@ import cheroot.wsgi
 
 from secureserve import events
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import AlreadyStarted, HandshakeFailed
+from secureserve.errors import AlreadyStarted, HandshakeFailed, PeerError
 from secureserve.front.accounting import Accounting, Totals
 from secureserve.front.listener import Listener
 from secureserve.front.loop import Front, Observer
@@ -24,7 +24,9 @@ from secureserve.front.settings import FrontSettings
 from secureserve.front.systemd import adopt_from_systemd
 from secureserve.http.connection import HTTPConnection
 from secureserve.http.gateway import WSGIGateway
+from secureserve.http.host import parse_host
 from secureserve.http.message import Limits
+from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.http.workers import Workers
 from secureserve.logs import ERROR_LOGGER, TLS_LOGGER
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secureserve.clock import Clock
-    from secureserve.errors import PeerError
     from secureserve.front.connection import Connection
+    from secureserve.http.message import Message
     from secureserve.http.request import HTTPRequest
     from secureserve.logs import AccessLog
 
@@ -79,8 +81,11 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     max_request_body_size = 100 * 1024 * 1024
     version = SOFTWARE
     software = SOFTWARE
+    gateway: Any
+    ssl_adapter: Any = None
+    _start_time: float | None
 
-    def __init__(  # noqa: PLR0913 - cheroot's constructor
+    def __init__(  # noqa: PLR0917 - cheroot's constructor
         self,
         bind_addr: tuple[str | None, int] | str,
         wsgi_app: Callable[..., Iterable[bytes]],
@@ -330,6 +335,26 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
 
     # What requests and connections ask of their server.
 
+    def serves(self, host: str) -> bool:
+        """Return whether a certificate that is being served covers `host`; any host, on a server without TLS."""
+        adapter = self.ssl_adapter
+        if adapter is None:
+            return True
+        return any(credential.covers(host) for credential in adapter.acceptor.store.snapshot.credentials)
+
+    def answer_plain_http(self, message: Message) -> bytes:
+        """Return what a plain HTTP request on the TLS port gets: 400, or a redirect to https."""
+        if self.settings.plain_http != "redirect":
+            return answer_to_plain_http()
+        try:
+            host, port = parse_host(message.environ_fields.get("HTTP_HOST", ""))
+            default = self.bind_addr[1] if isinstance(self.bind_addr, tuple) else HTTPS_PORT
+            target = message.target.decode("latin-1")
+            location = redirect_location(host, target, serves=self.serves, https_port=port or default)
+        except PeerError:
+            return answer_to_plain_http()
+        return answer_to_plain_http(location)
+
     def application_failed(self, request: HTTPRequest, error: Exception) -> None:
         """Log what an application raised."""
         self._errors.log(
@@ -354,7 +379,9 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
 
     def report_bug(self, connection: Connection, error: Exception) -> None:
         """Log a fault of our own."""
-        self._errors.log(logging.ERROR, "bug", "A connection from %s was lost to a fault.", _shown(connection), exc_info=error)
+        self._errors.log(
+            logging.ERROR, "bug", "A connection from %s was lost to a fault.", _shown(connection), exc_info=error
+        )
 
     # Inside.
 
@@ -400,7 +427,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         if adapter is None:
             return None
         if not isinstance(adapter, SSLAdapter):
-            adapter = SSLAdapter.from_cheroot(adapter)
+            adapter = self.ssl_adapter = SSLAdapter.from_cheroot(adapter)
         accept: Callable[[Any], Any] = adapter.acceptor.accept
         return accept
 

@@ -2,25 +2,25 @@
 
 Theory of operation
 -------------------
-Handing a request from one thread to another costs several times what parsing it and TLS cost together, so it is not done:
-the thread whose poll brought a request runs it, all the way, and then polls again. What remains to decide is how many threads
-poll.
+Handing a request from one thread to another costs several times what parsing it and TLS cost together, so it is not
+done: the thread whose poll brought a request runs it, all the way, and then polls again. What remains to decide is how
+many threads poll.
 
-* **Tokens.** A thread polls only while it holds a token, and gives it back the moment the poll has brought something. At
-  first there is one. A thread that has finished and finds no token *parks*: another is polling already, and two threads
-  would only fight over the interpreter lock. An application that answers at once is served by one thread that never
-  waits for another.
-* **The monitor** looks every millisecond while there is work. If nobody is polling, and some thread is still with what it had
-  at the last look, the application is waiting for something: one parked thread is unparked, and one more token is made,
-  since as many threads will have to poll as the application keeps waiting. Tokens for which there was no need for a while are
-  taken back. Nothing else wakes anybody. Handshakes are computed without the interpreter lock, so two looks that
-  both find threads shaking hands unpark another one as well.
+* **Tokens.** A thread polls only while it holds a token, and gives it back the moment the poll has brought something.
+  At first there is one. A thread that has finished and finds no token *parks*: another is polling already, and two would
+  only fight over the interpreter lock. An application that answers at once is served by one thread that never waits for
+  another.
+* **The monitor** looks every millisecond while there is work. If nobody is polling, and some thread is still with what
+  it had at the last look, the application is waiting for something: one parked thread is unparked, and one more token
+  is made, since as many threads will have to poll as the application keeps waiting. Tokens for which there was no need
+  for a while are taken back. Nothing else wakes anybody. Handshakes are computed without the interpreter lock, so two
+  looks that both find threads shaking hands unpark another one as well.
 * **All busy.** When no thread is parked, the pool grows up to its maximum. When it cannot, the monitor polls itself and
-  takes the Front's steps, so that accepting, handshakes, heads and deadlines go on; requests that become ready are queued. A
-  thread that finishes looks at the queue before it polls. A request that the queue has no room for gets 503
+  takes the Front's steps, so that accepting, handshakes, heads and deadlines go on; requests that become ready are
+  queued. A thread that finishes looks at the queue before it polls. A request that the queue has no room for gets 503
   (Service Unavailable) when it has waited for ``accepted_queue_timeout``.
-* **Quiet.** When threads have been waiting in a poll for a while, the monitor sleeps until the next deadline, or until a poll
-  brings something.
+* **Quiet.** When threads have been waiting in a poll for a while, the monitor sleeps until the next deadline, or until
+  a poll brings something.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ class Workers:
         front.on_earlier_deadline = self._wake_monitor
         for _ in range(max(self.min, 1)):
             self._add_worker()
-        self._monitor_thread = threading.Thread(target=self._keep, args=(self._watch,), name=f"{self._name} monitor", daemon=True)
+        self._monitor_thread = threading.Thread(
+            target=self._keep, args=(self._watch,), name=f"{self._name} monitor", daemon=True
+        )
         self._monitor_thread.start()
 
     def stop(self, deadline: float) -> list[str]:
@@ -437,4 +439,3 @@ class Workers:
         else:
             self._alarm.acquire(timeout=max(wait, 0.0))
         self._dozing = False
-
