@@ -21,6 +21,8 @@ __all__ = [
     "HandshakeFailedEvent",
     "KeyLogOpened",
     "RotationRefused",
+    "ServerReady",
+    "ServerStopped",
     "TicketKeysRenewed",
 ]
 
@@ -127,6 +129,28 @@ class CredentialExpiring:
     fingerprint: str
     not_after: datetime
     remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReady:
+    """A managed server answers.
+
+    Args:
+        base: Its URL, or the path of its unix socket.
+    """
+
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStopped:
+    """A managed server has stopped; its port is free.
+
+    Args:
+        base: The URL it had, or the path of its unix socket.
+    """
+
+    base: str
 
 
 class Events:

@@ -141,6 +141,7 @@ class ServerAttributes:
     peercreds = Attribute[bool]()
     peercreds_resolve = Attribute[bool]()
 
+    log_format = Attribute[str]()
     statistics = Attribute[bool]()
 
     def __init__(self) -> None:

@@ -698,6 +698,13 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         "Put the names of the peer's user and group into the environ as well.",
         Section.PEERS,
     ),
+    Setting(
+        "log_format",
+        choice("combined", "json"),
+        "combined",
+        "How a line of the logs is written: combined with TLS fields, or one JSON object.",
+        Section.LOGS,
+    ),
     Setting("statistics", FLAG, False, "Count requests and bytes for each worker thread.", Section.LOGS),
 )
 """The settings of one server, by name, in the order of the reference page."""
@@ -749,14 +756,6 @@ ENGINE_SETTINGS: Final[Mapping[str, Setting]] = _table(
         optional(kinds.PATH),
         None,
         "The path of a file to log everything else in; - and None are standard error.",
-        Section.LOGS,
-        scope="engine",
-    ),
-    Setting(
-        "log_format",
-        choice("combined", "json"),
-        "combined",
-        "How a line of the logs is written: combined with TLS fields, or one JSON object.",
         Section.LOGS,
         scope="engine",
     ),

@@ -133,7 +133,7 @@ def sources_from(values: Mapping[str, Any]) -> list[CredentialSource]:
     credentials = [each for each in given if isinstance(each, Credential)]
     sources.extend(each for each in given if not isinstance(each, Credential))
     if credentials:
-        sources.append(MemorySource(credentials))
+        sources.append(MemorySource(*credentials))
     if values["ssl_certificate_directory"] is not None:
         sources.append(DirectorySource(values["ssl_certificate_directory"]))
     return sources

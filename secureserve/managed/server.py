@@ -1,0 +1,575 @@
+"""The managed server: every option is an attribute, and from them one HTTP server is built, started and stopped."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError
+from secureserve.events import Events, ServerReady, ServerStopped
+from secureserve.managed.adapter import ServerAdapter, port_suffix, url_host
+from secureserve.managed.attributes import ServerAttributes
+from secureserve.managed.engine import Engine, State
+from secureserve.managed.importing import resolve
+from secureserve.managed.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from secureserve.certificates.manager import CertificatesView
+    from secureserve.certificates.rotation import Outcome
+    from secureserve.front.listener import Listener
+    from secureserve.managed.listening import Address
+    from secureserve.managed.tls import TLSLayer
+
+__all__ = ["Server"]
+
+GRACEFUL_PRIORITY: Final = 25
+
+
+class Server(ServerAttributes, ServerAdapter):
+    """A managed HTTPS server: not itself an HTTP server, but what configures, builds, starts and stops one.
+
+    ```
+    with Server(app, socket_port=0, ssl_certificate="chain.pem", ssl_private_key="key.pem") as server:
+        print(server.base())
+    ```
+
+    Args:
+        application: The WSGI callable, or its name as module:attribute.
+        engine: The engine to start and stop with; None makes one of its own.
+        settings: Any attribute.
+
+    Attributes:
+        events: Where rotations, refused handshakes and the rest of `secureserve.events` are published.
+        acme_challenges: Proofs by token, for http-01 challenges that arrive at `redirect_port`.
+
+    Raises:
+        ConfigurationError: A setting that there is not, or that cannot have this value.
+
+    Threads: as `ServerAdapter`.
+    """
+
+    def __init__(self, application: Any = None, *, engine: Engine | None = None, **settings: Any) -> None:
+        ServerAttributes.__init__(self)
+        self._owns_engine = engine is None
+        ServerAdapter.__init__(self, Engine() if engine is None else engine)
+        self.set_values.clear()
+        self.events = Events()
+        self.blocking = False
+        self.acme_challenges: dict[str, str] = {}
+        self._tls: TLSLayer | None = None
+        self._redirector: ServerAdapter | None = None
+        self._built = False
+        self._httpservers = _HTTPServers(self.engine)
+        if application is not None:
+            settings["application"] = application
+        self.set(settings)
+
+    def __enter__(self) -> Server:
+        """Start the server; within the block it answers."""
+        if self._owns_engine:
+            self.subscribe()
+            try:
+                self.engine.start()
+            except BaseException:
+                self.unsubscribe()
+                raise
+        else:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop it; after the block its port is free. What broke the server meanwhile is raised."""
+        if not self._owns_engine:
+            self.stop()
+            return
+        try:
+            self.engine.exit()
+        finally:
+            self.unsubscribe()
+        if error is None and self.engine.failure is not None:
+            raise self.engine.failure
+
+    @property
+    def bind_addr(self) -> Any:
+        """Where it is to listen: the path of a unix socket, or host (None for every interface) and port."""
+        return self.socket_file or (self.socket_host, self.socket_port)
+
+    @bind_addr.setter
+    def bind_addr(self, value: Address | None) -> None:
+        for name in ("socket_file", "socket_host", "socket_port"):
+            delattr(self, name)
+        if isinstance(value, str):
+            self.socket_file = value
+        elif value is not None:
+            try:
+                self.socket_host, self.socket_port = value
+            except (TypeError, ValueError) as error:
+                if isinstance(error, ConfigurationError):
+                    raise
+                remedy = "Give (host, port), the path of a unix socket, or None."
+                raise ConfigurationError("bind_addr", value, "is not an address", remedy) from None
+
+    @property
+    def certificates(self) -> CertificatesView:
+        """What certificates are served, and what was refused; empty while the server does not run TLS."""
+        from secureserve.certificates.manager import CertificatesView
+
+        return CertificatesView((), (), None, emergency=False) if self._tls is None else self._tls.manager.certificates
+
+    @property
+    def httpservers(self) -> _HTTPServers:
+        """The older way to have further servers; the modern one is `ServerAdapter`."""
+        return self._httpservers
+
+    def base(self) -> str:
+        """Return the URL that the server is reached at, or the path of its unix socket."""
+        address = self.bound_addr
+        if isinstance(address, str):
+            return address
+        scheme = "https" if self._speaks_tls() else "http"
+        return f"{scheme}://{url_host(address[0])}{port_suffix(scheme, address[1])}"
+
+    def subscribe(self) -> None:
+        """Have the engine start and stop the server, and reload its certificates on ``graceful``."""
+        super().subscribe()
+        self.engine.subscribe("graceful", self.graceful, GRACEFUL_PRIORITY)
+
+    def unsubscribe(self) -> None:
+        """Have the engine leave the server alone. A running one goes on."""
+        super().unsubscribe()
+        self.engine.unsubscribe("graceful", self.graceful)
+
+    def problems(self) -> tuple[SecureServeError, ...]:
+        """Return everything that would keep it from starting, as far as that shows without binding or starting."""
+        found: list[SecureServeError] = list(_contradictions(self.values()))
+        for look in (self._resolve_application, self._check_tls, self._unix_owner, self._resolve_class):
+            try:
+                look()
+            except ConfigurationErrors as error:
+                found.extend(error.problems)
+            except SecureServeError as error:
+                found.append(error)
+        return tuple(dict.fromkeys(found))
+
+    def quickstart(self, application: Any = None) -> None:
+        """Build the HTTP server and start it; return when it is ready.
+
+        Args:
+            application: What it serves; None leaves the attribute as it is.
+
+        Raises:
+            ConfigurationError: Settings that cannot be honoured.
+            CredentialError: A certificate that cannot be served.
+            StartFailed: It did not become ready.
+        """
+        if application is not None:
+            self.application = application
+        self.blocking = False
+        self.subscribe()
+        self.start()
+
+    def start(self, init_only: bool | None = None) -> None:
+        """Build the HTTP server from the attributes, start it, and return when it is ready. Harmless while it runs.
+
+        Args:
+            init_only: Older spelling: True is `quickstart`, False starts and blocks as `secureserve.serve` does.
+
+        Raises:
+            ConfigurationError: Settings that cannot be honoured.
+            CredentialError: A certificate that cannot be served.
+            StartFailed: It did not become ready.
+        """
+        if init_only is not None:
+            self._start_as_of_old(init_only=init_only)
+            return
+        with self._lifecycle:
+            if self.running:
+                super().start()
+                return
+            handed_over = self._build()
+            try:
+                super().start()
+                self._start_companions()
+            except BaseException:
+                self._release()
+                raise
+            finally:
+                for listener in handed_over:
+                    listener.close()
+        self.events.publish(ServerReady(self.base()))
+
+    def stop(self) -> None:
+        """Stop the HTTP server, and return when its threads have ended and its port is free. Harmless when it has.
+
+        Raises:
+            StopTimedOut: It did not stop within `shutdown_timeout` and a few seconds.
+        """
+        with self._lifecycle:
+            if not self.running:
+                return
+            base = self.base()
+            try:
+                if self._redirector is not None:
+                    self._redirector.stop()
+            finally:
+                try:
+                    super().stop()
+                finally:
+                    self._release()
+        self.events.publish(ServerStopped(base))
+
+    def graceful(self) -> None:
+        """Reload the certificates, as the engine's ``graceful`` asks.
+
+        Raises:
+            LifecycleError: New ones were refused; those served before still are.
+        """
+        if not self.running or self._tls is None:
+            return
+        outcome = self.reload_certificates("graceful")
+        if not outcome.ok:
+            reasons = "; ".join(refused.message for refused in self.certificates.refused)
+            message = f"{self.base()} keeps the certificates it has: {reasons}"
+            raise LifecycleError(message)
+
+    def reload_certificates(
+        self, reason: str = "api", *, force: bool = False, revoke_sessions: bool = False
+    ) -> Outcome:
+        """Look at the certificates' sources now. When this returns, what is new and good is served to new handshakes.
+
+        Args:
+            reason: What made us look, for logs and events.
+            force: Serve it even if it covers fewer names than what it replaces, or was issued before it.
+            revoke_sessions: Let no TLS session from before be resumed: after a key was stolen.
+
+        Raises:
+            LifecycleError: It runs no TLS.
+        """
+        if self._tls is None:
+            message = f"{self.base()} serves no certificates: start it, with ssl_certificate set."
+            raise LifecycleError(message)
+        return self._tls.manager.reload(reason, force=force, revoke_sessions=revoke_sessions)
+
+    def change(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Set attributes of a running server, all or none; those that can be are in force at once.
+
+        Args:
+            values: Names and values.
+
+        Returns:
+            The names of those that wait for the next start.
+
+        Raises:
+            ConfigurationError: One of them is impossible; nothing has changed.
+        """
+        before = self.values()
+        wanted = {name: SETTINGS[name].parse(value) for name, value in values.items()}
+        changed = {name: value for name, value in wanted.items() if before[name] != value}
+        _raise_all(_contradictions({**before, **wanted}))
+        self.set(wanted)
+        if self.running and self._built:
+            self._apply(changed)
+        return tuple(name for name in changed if self.running and not SETTINGS[name].reloadable)
+
+    def start_with_callback(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        serverclass: Any = None,
+    ) -> None:
+        """Start, run `func` in a thread of its own once that is done, and block: an older spelling.
+
+        The modern one is a ``with Server(...)`` block, or `Engine.start_with_callback`.
+
+        Args:
+            func: What to run.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+            serverclass: The class of HTTP server to build.
+
+        Raises:
+            ConfigurationError: Settings that cannot be honoured.
+            StartFailed: It did not become ready.
+        """
+        _deprecated("server.start_with_callback(...)", "`with Server(...)` or engine.start_with_callback(...)")
+        if serverclass is not None:
+            self.set({"instance": serverclass})
+        self.blocking = True
+        self.subscribe()
+        self.engine.start_with_callback(func, args, kwargs)
+        self.engine.block()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; the older ones point to the newer."""
+        if name == "httpserverclass" and value is not None:
+            _deprecated("server.httpserverclass", "server.instance, which takes a class or its name as well")
+        super().__setattr__(name, value)
+
+    def httpserver_from_self(self, httpserver: Any = None) -> tuple[Any, Any]:
+        """Return the HTTP server that the attributes describe, and its address.
+
+        Args:
+            httpserver: One to use instead of `instance`: an object, a class, or the dotted name of either.
+
+        Raises:
+            ConfigurationError: Settings that cannot be honoured.
+            CredentialError: A certificate that cannot be served.
+        """
+        given = self._resolve_class() if httpserver is None else resolve("instance", httpserver)
+        if given is None:
+            return self._make_httpserver(()), self.bind_addr
+        return (given(self) if isinstance(given, type) else given), self.bind_addr
+
+    def _start_as_of_old(self, *, init_only: bool) -> None:
+        _deprecated(
+            f"server.start(init_only={init_only})", "server.quickstart()" if init_only else "secureserve.serve()"
+        )
+        if init_only:
+            self.quickstart()
+            return
+        self.blocking = True
+        self.subscribe()
+        if self.engine.state is State.STARTED:
+            self.start()
+        else:
+            self.engine.start()
+        self.engine.block()
+
+    def _address_of(self, httpserver: Any) -> Any:
+        """Return where `httpserver` is to listen: its own word, where it was given ready-made."""
+        own = getattr(httpserver, "bind_addr", None)
+        return self.bind_addr if self._built or own is None else own
+
+    def _speaks_tls(self) -> bool:
+        from secureserve.managed.tls import is_wanted
+
+        if self.httpserver is not None and self.running:
+            return getattr(self.httpserver, "ssl_adapter", None) is not None
+        return is_wanted(self.values())
+
+    def _build(self) -> list[Listener]:
+        """Make the HTTP server; returns the listeners that the program before this one left for it."""
+        if self.httpserver is not None and not self._built:
+            return []
+        given = self._resolve_class()
+        if given is not None:
+            self.httpserver, self._built = (given(self) if isinstance(given, type) else given), isinstance(given, type)
+            return []
+        from secureserve.managed.handover import adopt
+
+        _raise_all(_contradictions(self.values()))
+        handed_over = adopt(self.bind_addr)
+        try:
+            self.httpserver, self._built = self._make_httpserver(handed_over), True
+        except BaseException:
+            for listener in handed_over:
+                listener.close()
+            self._release()
+            raise
+        return handed_over
+
+    def _make_httpserver(self, listeners: list[Listener] | tuple[Listener, ...]) -> Any:
+        """Make an `HTTPServer` from the attributes."""
+        import cheroot.wsgi
+
+        from secureserve.front.settings import FrontSettings
+        from secureserve.http.server import HTTPServer
+        from secureserve.logs import AccessLog
+
+        application = self._resolve_application()
+        unix_owner = self._unix_owner()
+        tls = self._make_tls()
+        httpserver = HTTPServer(
+            self.bind_addr,
+            application,
+            numthreads=self.thread_pool,
+            server_name=self.server_name,
+            max=self.thread_pool_max,
+            request_queue_size=self.socket_queue_size,
+            timeout=self.socket_timeout,
+            shutdown_timeout=self.shutdown_timeout,
+            accepted_queue_size=self.accepted_queue_size,
+            accepted_queue_timeout=self.accepted_queue_timeout,
+            peercreds_enabled=self.peercreds,
+            peercreds_resolve_enabled=self.peercreds_resolve,
+            reuse_port=self.reuse_port,
+            settings=FrontSettings(
+                **{each.name: getattr(self, each.name) for each in fields(FrontSettings) if each.name in SETTINGS}
+            ),
+            listeners=listeners,
+            unix_mode=self.socket_mode,
+            unix_owner=unix_owner,
+            access_log=AccessLog(log_format=self.log_format),
+            publish=self.events.publish,
+        )
+        httpserver.protocol = self.protocol_version
+        httpserver.nodelay = self.nodelay
+        httpserver.max_request_header_size = self.max_request_header_size
+        httpserver.max_request_body_size = self.max_request_body_size
+        httpserver.wsgi_version = self.wsgi_version
+        httpserver.gateway = cheroot.wsgi.wsgi_gateways[self.wsgi_version]
+        httpserver.stats["Enabled"] = self.statistics
+        if tls is not None:
+            from secureserve.http.ssl_adapter import SSLAdapter
+
+            httpserver.ssl_adapter = SSLAdapter.from_acceptor(tls.acceptor)
+        return httpserver
+
+    def _make_tls(self) -> TLSLayer | None:
+        from secureserve.managed import tls
+
+        values = self.values()
+        self._tls = tls.build(values, self.events.publish) if tls.is_wanted(values) else None
+        return self._tls
+
+    def _check_tls(self) -> None:
+        """Load the certificates and the policy, and let go of them again."""
+        from secureserve.managed import tls
+
+        values = self.values()
+        if tls.is_wanted(values):
+            tls.build(values).close()
+
+    def _start_companions(self) -> None:
+        """Start what belongs to a running server: the watch over its certificates, its redirecting port."""
+        if self._tls is not None:
+            self._tls.start()
+        if self.redirect_port is None or not self._built:
+            return
+        from secureserve.http.plain import RedirectApp
+        from secureserve.http.server import HTTPServer
+
+        address = (self.socket_host, self.redirect_port)
+        application = RedirectApp(self.bound_addr[1], self._serves, self.acme_challenges)
+        httpserver = HTTPServer(address, application, numthreads=1, request_queue_size=self.socket_queue_size)
+        self._redirector = ServerAdapter(self.engine, httpserver, address, start_timeout=self.start_timeout)
+        try:
+            self._redirector.start()
+        except BaseException:
+            self._redirector = None
+            super().stop()
+            raise
+
+    def _serves(self, host: str) -> bool:
+        """Return whether a certificate of ours covers `host`."""
+        tls = self._tls
+        return tls is not None and any(each.covers(host) for each in tls.manager.store.snapshot.credentials)
+
+    def _release(self) -> None:
+        """Let go of what belongs to a server that no longer runs."""
+        tls, self._tls = self._tls, None
+        self._redirector = None
+        if tls is not None:
+            tls.close()
+        if self._built:
+            self.httpserver = None
+            self._built = False
+
+    def _apply(self, changed: Mapping[str, Any]) -> None:
+        httpserver = self.httpserver
+        for name in ("shutdown_timeout", "max_request_header_size", "max_request_body_size"):
+            if name in changed:
+                setattr(httpserver, name, changed[name])
+        for name, attribute in (
+            ("thread_pool", "min"),
+            ("thread_pool_max", "max"),
+            ("accepted_queue_size", "accepted_queue_size"),
+            ("accepted_queue_timeout", "accepted_queue_timeout"),
+        ):
+            if name in changed:
+                setattr(httpserver.requests, attribute, changed[name])
+        httpserver.settle()
+
+    def _resolve_class(self) -> Any:
+        """Return the HTTP server, or the class of one, that was given; None where ours is to be built."""
+        for key in ("instance", "httpserverclass"):
+            value = resolve(key, getattr(self, key))
+            if value is not None:
+                _require_server(key, value)
+                return value
+        return None
+
+    def _resolve_application(self) -> Any:
+        application = resolve("application", self.application)
+        if application is None:
+            raise ConfigurationError(
+                "application", None, "is missing", "Set it to a WSGI callable or module:attribute."
+            )
+        if not callable(application):
+            raise ConfigurationError("application", self.application, "cannot be called", "Give a WSGI callable.")
+        return application
+
+    def _unix_owner(self) -> tuple[int, int] | None:
+        if self.socket_owner is None or self.socket_file is None:
+            return None
+        from secureserve.managed.accounts import owner
+
+        return owner("socket_owner", self.socket_owner)
+
+
+class _HTTPServers(dict[Any, Any]):
+    """``server.httpservers[myserver] = (host, port)``: an older spelling of ``ServerAdapter(...).subscribe()``."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+        self._adapters: dict[Any, ServerAdapter] = {}
+
+    def __setitem__(self, httpserver: Any, address: Address) -> None:
+        """Have the engine start and stop one more server."""
+        _deprecated("server.httpservers[...] = ...", "ServerAdapter(engine, httpserver, bind_addr).subscribe()")
+        if httpserver in self:
+            del self[httpserver]
+        adapter = self._adapters[httpserver] = ServerAdapter(self._engine, httpserver, address)
+        adapter.subscribe()
+        super().__setitem__(httpserver, address)
+
+    def __delitem__(self, httpserver: Any) -> None:
+        """Have it be started no more."""
+        super().__delitem__(httpserver)
+        self._adapters.pop(httpserver).unsubscribe()
+
+
+def _require_server(key: str, value: Any) -> None:
+    missing = [name for name in ("start", "stop") if not callable(getattr(value, name, None))]
+    if missing and (isinstance(value, type) or not callable(value)):
+        remedy = "Give an HTTP server, a class of one, or the name of either."
+        raise ConfigurationError(key, value, f"has no {' and no '.join(missing)}", remedy)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[ConfigurationError]:
+    """Return what settings ask for that cannot be had together."""
+    from secureserve.managed.tls import is_wanted
+
+    found = []
+    secured = is_wanted(values)
+    most = values["thread_pool_max"]
+    if most != -1 and most < values["thread_pool"]:
+        remedy = f"Use at least thread_pool, which is {values['thread_pool']}, or -1."
+        found.append(ConfigurationError("thread_pool_max", most, "is less than thread_pool", remedy))
+    for name, wanted in (("redirect_port", values["redirect_port"]), ("hsts", values["hsts"])):
+        if wanted is not None and not secured:
+            remedy = "Set ssl_certificate, or leave it out."
+            found.append(ConfigurationError(name, wanted, "has no effect without TLS", remedy))
+    if values["peercreds_resolve"] and not values["peercreds"]:
+        found.append(ConfigurationError("peercreds_resolve", True, "has no effect without peercreds", "Set both."))
+    if values["redirect_port"] is not None and values["socket_file"] is not None:
+        remedy = "Leave one of them out."
+        found.append(ConfigurationError("redirect_port", values["redirect_port"], "needs a TCP port beside it", remedy))
+    return found
+
+
+def _raise_all(problems: list[ConfigurationError]) -> None:
+    if problems:
+        raise problems[0] if len(problems) == 1 else ConfigurationErrors(problems)
+
+
+def _deprecated(older: str, newer: str) -> None:
+    warnings.warn(f"{older} is an older spelling of {newer}.", DeprecationWarning, stacklevel=3)
