@@ -33,7 +33,7 @@ ELSEWHERE = re.compile(
     r"^(sudo|apt-get|apt|pip|git clone|systemctl|kubectl|docker|certbot|lego|acme\.sh|step|python3 -m venv)\b"
     r"|\.venv/|example\.(org|com)"
 )
-"""Commands that need the internet, root, or somebody else's machine: bash checks their grammar. .ci/run runs README's."""
+"""Commands that need the internet, root, or another machine: bash checks their grammar. .ci/run runs README's."""
 
 SERVES = re.compile(r"(python3? -m )?secureserve (run|demo)\b")
 DEFAULT_PORTS = {"run": "8080", "demo": "8443"}
