@@ -1,0 +1,162 @@
+"""The states of a connection: the table, and what may wait."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from secureserve.errors import PeerTimeout
+from secureserve.front.connection import TRANSITIONS, Connection, State
+from secureserve.front.settings import FrontSettings
+from secureserve.testing.clock import ManualClock
+from secureserve.tls.engines.plain import PlainTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAITS_FOR_PEER = {
+    State.NEW,
+    State.PROXY,
+    State.HANDSHAKE,
+    State.HEAD,
+    State.BODY,
+    State.FLUSHING,
+    State.IDLE,
+    State.LINGERING,
+}
+
+
+def connection_on(sock: socket.socket, clock: ManualClock | None = None, **settings: float) -> Connection:
+    """A connection over one end of a socket pair."""
+    sock.setblocking(False)
+    chosen = FrontSettings(**settings)  # type: ignore[arg-type]
+    return Connection(PlainTransport(sock), ("127.0.0.1", 1), chosen, chosen.timeouts(10), clock or ManualClock())
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets: ours, and the peer's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_every_state_is_in_the_table() -> None:
+    """The table says for each state where it may lead."""
+    assert set(TRANSITIONS) == set(State)
+
+
+def test_every_state_is_reached_from_a_new_connection() -> None:
+    """No state stands in the table that nothing leads to."""
+    reached, ahead = {State.NEW}, [State.NEW]
+    while ahead:
+        for state in TRANSITIONS[ahead.pop()] - reached:
+            reached.add(state)
+            ahead.append(state)
+    assert reached == set(State)
+
+
+@pytest.mark.parametrize("state", set(State) - {State.CLOSED}, ids=lambda state: state.value)
+def test_every_state_may_end(state: State) -> None:
+    """From every state there is a way to CLOSED, and out of CLOSED there is none."""
+    assert State.CLOSED in TRANSITIONS[state]
+    assert not TRANSITIONS[State.CLOSED]
+
+
+def test_whatever_waits_for_the_peer_may_be_given_up() -> None:
+    """A state that waits for the peer leads to its end by itself or through the last words."""
+    for state in WAITS_FOR_PEER - {State.LINGERING, State.HANDSHAKE}:
+        assert TRANSITIONS[state] & {State.FLUSHING, State.LINGERING}
+
+
+def test_a_way_that_is_not_in_the_table_is_refused(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A connection that would skip a phase is a bug, and says so."""
+    connection = connection_on(pair[0])
+    with pytest.raises(RuntimeError, match="from new to active"):
+        connection.move(State.ACTIVE)
+
+
+def test_a_phase_is_counted_from_its_start(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Bytes that arrive during a phase do not give it more time."""
+    clock = ManualClock()
+    connection = connection_on(pair[0], clock)
+    clock.advance(3)
+    connection.begin(State.HANDSHAKE)
+    began = clock.monotonic()
+    clock.advance(2)
+    pair[1].send(b"x")
+    connection.receive()
+    assert connection.since == began
+
+
+def test_a_quiet_connection_has_no_request_under_way(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What may be closed without loss is a connection before its first request or between two."""
+    connection = connection_on(pair[0])
+    assert connection.is_quiet()
+    connection.begin(State.HEAD)
+    assert connection.is_quiet()
+    connection.begin(State.BODY)
+    assert not connection.is_quiet()
+
+
+def test_a_small_response_never_waits(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What the peer does not take at once is kept, and the worker thread goes on."""
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    connection = connection_on(ours, max_buffered_response_size=1 << 20)
+    data = bytes(range(256)) * 2048
+    connection.write(data)
+    assert connection.has_output()
+    received = b""
+    theirs.settimeout(10)
+    while len(received) < len(data):
+        received += theirs.recv(65536)
+        connection.flush(1 << 20)
+    assert received == data
+    assert not connection.has_output()
+
+
+def test_a_generator_of_a_response_waits_for_its_reader_within_bounds(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """More than what may be kept makes the worker thread wait, and a peer that reads nothing is given up."""
+    ours, _ = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    class Impatient(ManualClock):
+        """A clock on which every look is a second later, so that no real time has to pass."""
+
+        def monotonic(self) -> float:
+            self.advance(1)
+            return super().monotonic()
+
+    connection = connection_on(ours, Impatient(), max_buffered_response_size=1024, write_timeout=0.5, min_write_rate=10)
+    connection.write(bytes(200_000))
+    with pytest.raises(PeerTimeout, match="read the response"):
+        connection.write(b"more")
+
+
+def test_blocks_are_drawn_as_the_peer_takes_them(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A source is asked for its next block when the last is gone, and closed when the connection is over."""
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    drawn = []
+    closed = []
+
+    def blocks() -> Iterator[bytes]:
+        try:
+            for number in range(100):
+                drawn.append(number)
+                yield bytes([number]) * 10_000
+        finally:
+            closed.append(True)
+
+    connection = connection_on(ours)
+    connection.source = blocks()  # type: ignore[assignment]
+    connection.flush(1 << 30)
+    assert 0 < len(drawn) < 100
+    connection.release()
+    assert closed == [True]
+    assert theirs.recv(1) == b"\0"
