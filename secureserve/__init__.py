@@ -1,1 +1,160 @@
-"""A TLS-enabled, threaded HTTP server toolkit: the façade. Importing it starts nothing and loads no heavy library."""
+"""A TLS-enabled, threaded HTTP server toolkit: the façade.
+
+Everything meant for use is here, one import deep. Importing it starts nothing and loads no other library: each name is
+looked up in its home when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.errors import (
+    AlreadyStarted,
+    BadRequest,
+    BodyTooLarge,
+    BodyTruncated,
+    ChainBroken,
+    ConfigurationError,
+    ConfigurationErrors,
+    CredentialError,
+    Expired,
+    HandshakeFailed,
+    HeadTooLarge,
+    IssuanceError,
+    KeyMismatch,
+    LifecycleError,
+    NameNotCovered,
+    NoCredential,
+    NotYetValid,
+    OlderThanServed,
+    PeerError,
+    PeerTimeout,
+    PlainHTTPOnTLSPort,
+    ProxyHeaderError,
+    SecureServeError,
+    StartFailed,
+    StopTimedOut,
+    UnreadableCertificate,
+    UnreadableKey,
+    UsageNotAllowed,
+    WeakKey,
+)
+
+if TYPE_CHECKING:
+    from secureserve.certificates.credential import Credential
+    from secureserve.certificates.sources import (
+        CallableSource,
+        CredentialSource,
+        DirectorySource,
+        FileSource,
+        MemorySource,
+    )
+    from secureserve.certificates.store import CertificateStore
+    from secureserve.http.server import HTTPServer
+    from secureserve.http.ssl_adapter import SSLAdapter
+    from secureserve.managed.adapter import ServerAdapter
+    from secureserve.managed.engine import Engine
+    from secureserve.managed.quickstart import (
+        config,
+        engine,
+        quickstart,
+        serve,
+        server,
+    )
+    from secureserve.managed.server import Server
+    from secureserve.tls.policy import TLSPolicy
+
+__all__ = [
+    "AlreadyStarted",
+    "BadRequest",
+    "BodyTooLarge",
+    "BodyTruncated",
+    "CallableSource",
+    "CertificateStore",
+    "ChainBroken",
+    "ConfigurationError",
+    "ConfigurationErrors",
+    "Credential",
+    "CredentialError",
+    "CredentialSource",
+    "DirectorySource",
+    "Engine",
+    "Expired",
+    "FileSource",
+    "HTTPServer",
+    "HandshakeFailed",
+    "HeadTooLarge",
+    "IssuanceError",
+    "KeyMismatch",
+    "LifecycleError",
+    "MemorySource",
+    "NameNotCovered",
+    "NoCredential",
+    "NotYetValid",
+    "OlderThanServed",
+    "PeerError",
+    "PeerTimeout",
+    "PlainHTTPOnTLSPort",
+    "ProxyHeaderError",
+    "SSLAdapter",
+    "SecureServeError",
+    "Server",
+    "ServerAdapter",
+    "StartFailed",
+    "StopTimedOut",
+    "TLSPolicy",
+    "UnreadableCertificate",
+    "UnreadableKey",
+    "UsageNotAllowed",
+    "WeakKey",
+    "config",
+    "engine",
+    "quickstart",
+    "serve",
+    "server",
+]
+
+_HOMES: Final = MappingProxyType(
+    {
+        "secureserve.certificates.credential": ("Credential",),
+        "secureserve.certificates.sources": (
+            "CallableSource",
+            "CredentialSource",
+            "DirectorySource",
+            "FileSource",
+            "MemorySource",
+        ),
+        "secureserve.certificates.store": ("CertificateStore",),
+        "secureserve.http.server": ("HTTPServer",),
+        "secureserve.http.ssl_adapter": ("SSLAdapter",),
+        "secureserve.managed.adapter": ("ServerAdapter",),
+        "secureserve.managed.engine": ("Engine",),
+        "secureserve.managed.quickstart": (
+            "config",
+            "engine",
+            "quickstart",
+            "serve",
+            "server",
+        ),
+        "secureserve.managed.server": ("Server",),
+        "secureserve.tls.policy": ("TLSPolicy",),
+    }
+)
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import `name` from its home; the next time it is here (PEP 562)."""
+    try:
+        home = _HOME_OF[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name) from None
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what is meant for use, whether it has been used yet or not."""
+    return sorted({*globals(), *__all__})
