@@ -106,11 +106,6 @@ class ProxyHeaderParser:
         self._buffer = bytearray()
         self._max_block_size = max_block_size
 
-    @property
-    def wants(self) -> int:
-        """How many more bytes the header may have; no use to peek at more."""
-        return max(1, _V2_FIXED.size + self._max_block_size - len(self._buffer))
-
     def feed(self, data: bytes) -> ProxyHeader | ProxyProgress:
         """Take the next bytes.
 
@@ -161,10 +156,10 @@ _V1_FAMILIES: Final[Mapping[bytes, type[ipaddress.IPv4Address | ipaddress.IPv6Ad
 }
 
 
-def _read_v1(line: bytes, consumed: int) -> ProxyHeader:
-    if not line.endswith(b"\r\n"):
+def _read_v1(header: bytes, consumed: int) -> ProxyHeader:
+    if not header.endswith(b"\r\n"):
         raise ProxyHeaderError("The PROXY protocol line ends without CR LF.")
-    words = line[len(_V1_PREFIX) : -2].split(b" ")
+    words = header[len(_V1_PREFIX) : -2].split(b" ")
     if words[0] == b"UNKNOWN":
         return ProxyHeader(ProxyCommand.PROXY, None, None, 1, consumed=consumed)
     family = _V1_FAMILIES.get(words[0])

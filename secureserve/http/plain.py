@@ -34,7 +34,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 """A token is in base64url (RFC 8555, 8.3)."""
 
 _TARGET: Final = re.compile(r"/[!-~]*", re.ASCII)
-"""A path and query: the only form that can follow a host in a URL. Visible ASCII throughout, so that it ends no line."""
+"""A path and query: the only form that can follow a host in a URL. Visible ASCII throughout, so it ends no line."""
 
 _MAX_TARGET_SIZE: Final = 8192
 _PRELOAD_MIN_AGE: Final = 31_536_000
