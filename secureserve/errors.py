@@ -33,6 +33,7 @@ __all__ = [
     "NoCredential",
     "NotYetValid",
     "OlderThanServed",
+    "Overloaded",
     "PeerError",
     "PeerTimeout",
     "PlainHTTPOnTLSPort",
@@ -247,6 +248,13 @@ class BodyTooLarge(BadRequest):
 
     def __init__(self, message: str, *, status: int = 413) -> None:
         super().__init__(message, status=status)
+
+
+class Overloaded(PeerError):
+    """There were more requests than there is room for; not the peer's fault, but its to hear."""
+
+    status_hint = 503
+    reason = "overload"
 
 
 class BodyTruncated(PeerError, OSError):

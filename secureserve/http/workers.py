@@ -29,7 +29,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from secureserve.errors import BadRequest
+from secureserve.errors import Overloaded
 from secureserve.front.connection import State
 from secureserve.front.deadlines import NEVER
 
@@ -202,7 +202,7 @@ class Workers:
             number = self._numbered
             self._workers.append(worker)
         worker.thread = threading.Thread(
-            target=self._keep, args=(self._work, worker), name=f"{self._name} worker {number}", daemon=True
+            target=self._keep, args=(self._serve, worker), name=f"{self._name} worker {number}", daemon=True
         )
         worker.thread.start()
 
@@ -212,6 +212,14 @@ class Workers:
             target(*args)
         except BaseException as error:  # noqa: BLE001 - handed on to the thread that serves
             self._on_failure(error)
+
+    def _serve(self, worker: Worker) -> None:
+        try:
+            self._work(worker)
+        finally:
+            connection, worker.connection = worker.connection, None
+            if connection is not None:
+                self._front.end(connection, "error")
 
     def _work(self, worker: Worker) -> None:
         front, tokens, queue = self._front, self._tokens, self._queue
@@ -425,7 +433,7 @@ class Workers:
                 queue.append(connection)
                 return
             message = "The server has more requests than it can serve; try again in a moment."
-            self._front.refuse(connection, BadRequest(message, status=503))
+            self._front.refuse(connection, Overloaded(message))
 
     def _doze(self) -> None:
         """Sleep until the next deadline, or until a poll brings something."""
