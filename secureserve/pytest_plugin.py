@@ -6,20 +6,26 @@ but pytest until a fixture is used.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Generator
     from pathlib import Path
 
     from secureserve.testing.authority import Authority
     from secureserve.testing.bad import BadCredential
     from secureserve.testing.credentials import IssuedCredential
     from secureserve.testing.directory import CredentialDirectory
+    from secureserve.testing.hostile import HostileClient
+    from secureserve.testing.server import TestServer
 
 __all__: list[str] = []
+
+_SERVERS = pytest.StashKey["list[TestServer]"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +35,18 @@ def pytest_configure(config: pytest.Config) -> None:
         "bad_credentials(*names, also=(), without=()): which kinds the fixture bad_credentials runs the test for; "
         "without names, all that a client must refuse in the handshake.",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the log of a test's servers with its failure, as pytest shows what was captured."""
+    servers = item.stash.get(_SERVERS, []) if call.when == "call" else []
+    for number, server in enumerate(servers, 1):
+        if server.log:
+            item.add_report_section("call", f"log of https_server {number}", server.log)
+    return (yield)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -169,3 +187,88 @@ def credential_directory(tls_authority: Authority, tmp_path: Path) -> _Directory
     bad, and ``mend()`` the last good one again.
     """
     return _DirectoryFactory(tls_authority, tmp_path)
+
+
+class _ServerFactory:
+    """Starts servers that end with the test."""
+
+    def __init__(self, credential: _CredentialFactory, authority: Authority, servers: list[TestServer]) -> None:
+        self._credential = credential
+        self._authority = authority
+        self._servers = servers
+        self._running = ExitStack()
+
+    def __call__(self, app: Any = None, **options: Any) -> TestServer:
+        """Start one; the arguments are those of `secureserve.testing.https_server`."""
+        from secureserve.testing.server import https_server
+
+        if options.get("credential") is None:
+            options["credential"] = self._credential()
+        if options.get("client_verify", "none") != "none":
+            options.setdefault("client_ca", self._authority.cert_path)
+        server = self._running.enter_context(https_server(app, **options))
+        self._servers.append(server)
+        return server
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"https_server starts servers: write https_server(app).{name}, or take https_url.")
+
+    def close(self) -> None:
+        """Stop them all."""
+        self._running.close()
+
+
+@pytest.fixture
+def https_server(
+    request: pytest.FixtureRequest, tls_credential: _CredentialFactory, tls_authority: Authority
+) -> Generator[_ServerFactory]:
+    """A factory of running HTTPS servers: ``https_server(app, credential=..., client_verify="required")``.
+
+    Without an application it answers 200 and "hello"; without a credential it presents a good one. It takes
+    ``engine``, ``policy``, ``client_verify``, ``ocsp_response`` and more, see `secureserve.testing.https_server`. What
+    it returns is ready and has ``url``, ``bound_addr``, ``requests``, ``log`` and ``rotate(credential)``; it stops
+    after the test, and its log is shown when the test fails.
+    """
+    servers: list[TestServer] = request.node.stash.setdefault(_SERVERS, [])
+    factory = _ServerFactory(tls_credential, tls_authority, servers)
+    yield factory
+    factory.close()
+
+
+@pytest.fixture
+def https_url(https_server: _ServerFactory) -> str:
+    """The URL of a running HTTPS server with a good credential that answers everything with 200 and "hello"."""
+    return https_server().url
+
+
+class _HostileFactory:
+    """Makes hostile clients whose connections end with the test."""
+
+    def __init__(self) -> None:
+        self._clients = ExitStack()
+
+    def __call__(self, server: Any) -> HostileClient:
+        """Make one for a server, a URL, or ``(host, port)``."""
+        from secureserve.testing.hostile import HostileClient
+
+        return self._clients.enter_context(HostileClient(server))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"hostile_client needs to know its victim: write hostile_client(server).{name}.")
+
+    def close(self) -> None:
+        """Close all their connections."""
+        self._clients.close()
+
+
+@pytest.fixture
+def hostile_client() -> Generator[_HostileFactory]:
+    """A factory of clients that misbehave: ``hostile_client(server).silent()``.
+
+    Also ``handshake_then_silent()``, ``half_request()``, ``slow(data)``, ``never_reads()``,
+    ``resets(after="handshake")`` and more. Each gives a connection with ``closed_by_server(timeout)``; all are closed
+    after the test. The server may be anything with a ``url``, a URL, or ``(host, port)``.
+    """
+    factory = _HostileFactory()
+    yield factory
+    factory.close()

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from secureserve.testing.clock import ManualClock
     from secureserve.testing.credentials import IssuedCredential
     from secureserve.testing.directory import FILE_FAULTS, CredentialDirectory
+    from secureserve.testing.hostile import HostileClient, HostileConnection
     from secureserve.testing.keys import KeyRing
     from secureserve.testing.layouts import Files, Layout
+    from secureserve.testing.recording import RecordedRequest
+    from secureserve.testing.server import TestServer, https_server
     from secureserve.testing.template import Issuer, Template
 
 __all__ = [
@@ -29,14 +32,19 @@ __all__ = [
     "BadKind",
     "CredentialDirectory",
     "Files",
+    "HostileClient",
+    "HostileConnection",
     "IssuedCredential",
     "Issuer",
     "KeyRing",
     "Layout",
     "ManualClock",
+    "RecordedRequest",
     "RefusedBy",
     "Template",
+    "TestServer",
     "bad_kinds",
+    "https_server",
     "issue_bad",
     "temporary_authority",
 ]
@@ -50,14 +58,19 @@ _HOMES: Final[Mapping[str, str]] = {
     "BadKind": "bad",
     "CredentialDirectory": "directory",
     "Files": "layouts",
+    "HostileClient": "hostile",
+    "HostileConnection": "hostile",
     "IssuedCredential": "credentials",
     "Issuer": "template",
     "KeyRing": "keys",
     "Layout": "layouts",
     "ManualClock": "clock",
+    "RecordedRequest": "recording",
     "RefusedBy": "bad",
     "Template": "template",
+    "TestServer": "server",
     "bad_kinds": "bad",
+    "https_server": "server",
     "issue_bad": "bad",
     "temporary_authority": "authority",
 }

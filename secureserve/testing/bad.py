@@ -72,16 +72,25 @@ class BadCredential(IssuedCredential):
     Args:
         kind: Its entry in the catalogue.
         issued: What was made.
+        intended_for: Whom it would be for if it were good.
         parent_directory: Below which a directory is made for its files.
     """
 
-    def __init__(self, kind: BadKind, issued: IssuedCredential, parent_directory: Path) -> None:
+    def __init__(
+        self, kind: BadKind, issued: IssuedCredential, intended_for: tuple[str, ...], parent_directory: Path
+    ) -> None:
         super().__init__(issued.chain, issued.private_key, issuer=issued.issuer, parent_directory=parent_directory)
         self.kind = kind
+        self._intended_for = intended_for
 
     def __repr__(self) -> str:
         """Say what is wrong with it."""
         return f"BadCredential({self.name!r}: {self.fault})"
+
+    @property
+    def intended_for(self) -> tuple[str, ...]:
+        """Whom it would be for if it were good."""
+        return self._intended_for
 
     @property
     def name(self) -> str:
@@ -109,8 +118,9 @@ def issue_bad(
         ValueError: There is no such kind; the message names the closest.
     """
     kind = _kind(name)
-    issued = kind.make(authority, identities or LOOPBACK_IDENTITIES)
-    return BadCredential(kind, issued, authority.directory if directory is None else Path(directory))
+    identities = identities or LOOPBACK_IDENTITIES
+    parent_directory = authority.directory if directory is None else Path(directory)
+    return BadCredential(kind, kind.make(authority, identities), identities, parent_directory)
 
 
 def bad_kinds(

@@ -74,6 +74,11 @@ class IssuedCredential:
         return tuple(str(name.value) for name in extension.value)
 
     @property
+    def intended_for(self) -> tuple[str, ...]:
+        """Whom it is for; of a bad credential, whom it would be for if it were good."""
+        return self.identities
+
+    @property
     def fingerprint(self) -> str:
         """The SHA-256 of the leaf, in lower-case hexadecimal."""
         return self.leaf.fingerprint(hashes.SHA256()).hex()

@@ -122,6 +122,23 @@ def test_the_package_cannot_load_it(tls_authority: Authority, name: str) -> None
         _ = issue_bad(tls_authority, name).credential
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("expired", "Expired"),
+        ("not_yet_valid", "NotYetValid"),
+        ("expired_intermediate", "Expired"),
+        ("weak_key", "WeakKey"),
+        ("sha1_signature", "WeakKey"),
+        ("wrong_usage", "UsageNotAllowed"),
+        ("ca_as_leaf", "UsageNotAllowed"),
+    ],
+)
+def test_the_package_would_not_serve_it(tls_authority: Authority, name: str, problem: str) -> None:
+    """`Credential.problems` names the fault of each that its owner could have noticed alone."""
+    assert {type(one).__name__ for one in issue_bad(tls_authority, name).credential.problems()} == {problem}
+
+
 @pytest.mark.parametrize("name", PRESENTABLE)
 @pytest.mark.parametrize("strict_names", [True, False])
 def test_refused_in_a_handshake(tls_authority: Authority, name: str, strict_names: bool) -> None:
