@@ -45,7 +45,6 @@ from secureserve.errors import (
 if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
     from secureserve.certificates.sources import (
-        CallableSource,
         CredentialSource,
         DirectorySource,
         FileSource,
@@ -71,7 +70,6 @@ __all__ = [
     "BadRequest",
     "BodyTooLarge",
     "BodyTruncated",
-    "CallableSource",
     "CertificateStore",
     "ChainBroken",
     "ConfigurationError",
@@ -120,7 +118,6 @@ _HOMES: Final = MappingProxyType(
     {
         "secureserve.certificates.credential": ("Credential",),
         "secureserve.certificates.sources": (
-            "CallableSource",
             "CredentialSource",
             "DirectorySource",
             "FileSource",

@@ -16,7 +16,7 @@ from a2wsgi import ASGIMiddleware
 from secureserve.errors import LifecycleError, StartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from typing_extensions import Self
@@ -46,11 +46,9 @@ class ASGIAdapter:
 
     def __init__(self, application: ASGIApplication) -> None:
         self._application = application
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ASGI loop", daemon=True)
-        # Any: its types are its own words for those of PEP 3333.
-        self._middleware: Any = ASGIMiddleware(self._run, loop=self._loop)
-        self._lifespan = _Lifespan(application, self._loop)
+        self._loop = _EventLoop()
+        self._lifespan = _Lifespan(application)
+        self._middleware: Any = None
 
     def startup(self) -> None:
         """Start the event loop and the application's lifespan.
@@ -58,11 +56,13 @@ class ASGIAdapter:
         Raises:
             StartFailed: The application said that it could not start.
         """
-        self._thread.start()
+        loop = self._loop.start()
+        # Any: its types are its own words for those of PEP 3333.
+        self._middleware = ASGIMiddleware(self._run, loop=loop)
         try:
-            self._lifespan.startup()
+            self._loop.run(self._lifespan.startup())
         except BaseException:
-            self._stop_loop()
+            self._loop.stop()
             raise
 
     def shutdown(self) -> None:
@@ -72,9 +72,9 @@ class ASGIAdapter:
             LifecycleError: The application said that it could not shut down, or took too long.
         """
         try:
-            self._lifespan.shutdown()
+            self._loop.run(self._lifespan.shutdown())
         finally:
-            self._stop_loop()
+            self._loop.stop()
 
     def __enter__(self) -> Self:
         self.startup()
@@ -107,7 +107,7 @@ class ASGIAdapter:
         finally:
             # After a truncated body or a client that went away the application would wait on receive or send for ever.
             for task in tasks:
-                self._loop.call_soon_threadsafe(task.cancel)
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         task = asyncio.current_task()
@@ -117,10 +117,37 @@ class ASGIAdapter:
             scope["state"] = self._lifespan.state.copy()
         await self._application(scope, receive, send)
 
-    def _stop_loop(self) -> None:
+
+class _EventLoop:
+    """An event loop and the thread that runs it, made anew for each start."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ASGI loop", daemon=True)
+        self._thread.start()
+        return self._loop
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` on the loop, from another thread, and return when it is done."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def stop(self) -> None:
+        """Cancel what is left, and end the thread."""
+        self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class _Lifespan:
@@ -129,21 +156,15 @@ class _Lifespan:
     An application that raises before it has answered ``lifespan.startup`` knows no lifespan, and goes without.
     """
 
-    def __init__(self, application: ASGIApplication, loop: asyncio.AbstractEventLoop) -> None:
-        self.state: dict[str, Any] = {}
+    def __init__(self, application: ASGIApplication) -> None:
         self._application = application
-        self._loop = loop
-        self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        self._answers: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.state: dict[str, Any] = {}
+        self._events: asyncio.Queue[dict[str, str]]
+        self._answers: asyncio.Queue[dict[str, str]]
         self._task: asyncio.Task[None] | None = None
 
-    def startup(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._startup(), self._loop).result()
-
-    def shutdown(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._shutdown(), self._loop).result()
-
-    async def _startup(self) -> None:
+    async def startup(self) -> None:
+        self.state, self._events, self._answers = {}, asyncio.Queue(), asyncio.Queue()
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         self._task = asyncio.create_task(self._run(scope))
         await self._events.put({"type": "lifespan.startup"})
@@ -151,7 +172,7 @@ class _Lifespan:
         if answer["type"] == "lifespan.startup.failed":
             raise StartFailed(f"The application did not start: {answer.get('message') or 'it gave no reason'}.")
 
-    async def _shutdown(self) -> None:
+    async def shutdown(self) -> None:
         if self._task is None or self._task.done():
             return
         await self._events.put({"type": "lifespan.shutdown"})

@@ -1,0 +1,92 @@
+"""The options of the commands that serve, made from the table of settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secureserve.managed.kinds import FLAG
+from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from secureserve.managed.settings import Setting
+
+__all__ = ["command_line_settings", "default_text", "given_settings", "with_settings"]
+
+
+def command_line_settings() -> Mapping[str, Setting]:
+    """Return every setting that has an option, by name."""
+    every = {**SETTINGS, **ENGINE_SETTINGS}
+    return {name: setting for name, setting in every.items() if setting.on_command_line}
+
+
+def with_settings(*, leave_out: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make the decorator that gives a command, which takes ``**settings``, an option for every setting.
+
+    Args:
+        leave_out: Names of settings that it has no option for.
+    """
+    added = [_option(setting) for name, setting in command_line_settings().items() if name not in leave_out]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        # typer reads a command's options from its signature and its annotations.
+        vars(command)["__signature__"] = signature.replace(parameters=[*own, *added])
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        return command
+
+    return decorate
+
+
+def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options set, read as each setting's kind, by config key.
+
+    Args:
+        values: The values of the options, None where there was none.
+
+    Raises:
+        ConfigurationError: A value is not of its setting's kind; the error names the option.
+    """
+    settings = command_line_settings()
+    return {
+        settings[name].key: value if isinstance(value, bool) else settings[name].parse_text(value, key=settings[name].option)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def default_text(setting: Setting) -> str:
+    """Return the default on the command line, as somebody would write it there."""
+    value = setting.default_for_command_line
+    if value is None or value == ():
+        return "none"
+    if setting.kind.name == "octal permissions":
+        return f"{value:o}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _option(setting: Setting) -> inspect.Parameter:
+    flag = setting.kind is FLAG
+    # Not typer's envvar: the variables are read with the configuration, by the same rules for every program.
+    help_text = f"{setting.doc} ({setting.environment_variable})"
+    spelling = f"{setting.option}/--no-{setting.option[2:]}" if flag else setting.option
+    option = typer.Option(
+        spelling,
+        help=help_text,
+        show_default=default_text(setting),
+        metavar=None if flag else _metavar(setting),
+        rich_help_panel=setting.section.value,
+    )
+    annotation: Any = Annotated[bool | None, option] if flag else Annotated[str | None, option]
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.choices:
+        return "|".join(setting.choices)
+    return setting.kind.name.upper().removeprefix("A ").removeprefix("AN ").replace(" ", "-")
