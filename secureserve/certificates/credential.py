@@ -416,7 +416,7 @@ def _sorted_chain(leaf: x509.Certificate, others: Sequence[x509.Certificate]) ->
 
 def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     if isinstance(_signature_hash(certificate), _WEAK_HASHES):
-        # The library verifies no signature as weak as that. `check` reports it; what follows what, the names decide.
+        # The library verifies no signature as weak as that. `check` reports it; the names decide what follows what.
         return certificate.issuer == issuer.subject
     try:
         certificate.verify_directly_issued_by(issuer)

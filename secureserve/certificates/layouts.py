@@ -29,20 +29,24 @@ KEY_PATTERNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 """The name of a private key, and those of its certificate, the most complete first. ``{stem}`` stands for any text."""
 
+_LEAF_ALONE: Final = "cert.pem"
+_CHAIN_ALONE: Final = "chain.pem"
 _SINGLE_SUFFIXES: Final = (".pem", ".p12", ".pfx")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The names of two files in one directory.
+    """The names of files in one directory.
 
     Args:
-        certificate: The certificate with its chain.
+        certificate: The certificate, with its chain as a rule.
         private_key: Its key.
+        chain: The chain, where it is apart.
     """
 
     certificate: str
     private_key: str
+    chain: str | None = None
 
 
 def find_pairs(file_names: Collection[str]) -> tuple[Pair, ...]:
@@ -53,7 +57,8 @@ def find_pairs(file_names: Collection[str]) -> tuple[Pair, ...]:
         candidates = _certificate_names(name)
         certificate = next((one for one in candidates if one in present), None)
         if certificate is not None:
-            found.append(Pair(certificate, name))
+            apart = certificate == _LEAF_ALONE and _CHAIN_ALONE in present
+            found.append(Pair(certificate, name, _CHAIN_ALONE if apart else None))
     return tuple(found)
 
 
@@ -62,7 +67,7 @@ def single_files(file_names: Iterable[str], pairs: Iterable[Pair]) -> tuple[str,
 
     A ``.pem`` may as well be a chain or a trust store: only its content tells.
     """
-    paired = {name for pair in pairs for name in (pair.certificate, pair.private_key)}
+    paired = {name for pair in pairs for name in (pair.certificate, pair.private_key, pair.chain)}
     return tuple(sorted(name for name in file_names if name not in paired and name.endswith(_SINGLE_SUFFIXES)))
 
 

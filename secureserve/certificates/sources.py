@@ -11,7 +11,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 from secureserve.certificates import files, layouts, pem
 from secureserve.certificates.credential import Credential, password_from
@@ -32,6 +32,9 @@ __all__ = [
     "entries_of",
     "read_together",
 ]
+
+_Location: TypeAlias = "tuple[Path, Path | None, Path | None]"
+"""The files of one credential: certificate, key, chain."""
 
 _MAX_DEPTH: Final = 4
 """Directories below a `DirectorySource`'s own. Caddy's storage, the deepest layout, needs three."""
@@ -213,7 +216,7 @@ class DirectorySource:
         self.default = default
         self._password = password
         self._password_file = None if password_file is None else Path(password_file)
-        self._sources: dict[tuple[Path, Path | None], FileSource] = {}
+        self._sources: dict[_Location, FileSource] = {}
 
     def __repr__(self) -> str:
         return f"DirectorySource({str(self.directory)!r})"
@@ -235,12 +238,17 @@ class DirectorySource:
         Raises:
             NoCredential: The directory cannot be read, or there is no pair in it.
         """
-        found: dict[tuple[Path, Path | None], FileSource] = {}
+        found: dict[_Location, FileSource] = {}
         try:
-            for certificate, key in self._locate():
-                known = self._sources.get((certificate, key))
-                found[certificate, key] = known or FileSource(
-                    certificate, key, password=self._password, password_file=self._password_file, required=False
+            for location in self._locate():
+                certificate, key, chain = location
+                found[location] = self._sources.get(location) or FileSource(
+                    certificate,
+                    key,
+                    chain=chain,
+                    password=self._password,
+                    password_file=self._password_file,
+                    required=False,
                 )
         except OSError as error:
             message = f"The certificate directory {self.directory} {files.explain(error)}."
@@ -252,7 +260,7 @@ class DirectorySource:
             )
             raise NoCredential(message, path=self.directory)
         self._sources = found
-        entries = [Entry(str(key or certificate), one.load_one, False) for (certificate, key), one in found.items()]
+        entries = [Entry(str(where[1] or where[0]), one.load_one, required=False) for where, one in found.items()]
         return entries if self.default is None else self._default_first(entries, self.default)
 
     def paths(self) -> Sequence[Path]:
@@ -268,14 +276,16 @@ class DirectorySource:
             found.append(self._password_file)
         return [self.directory, *found]
 
-    def _locate(self) -> Iterator[tuple[Path, Path | None]]:
+    def _locate(self) -> Iterator[_Location]:
         for directory, names in _walk(self.directory, _MAX_DEPTH):
             pairs = layouts.find_pairs(names)
             for pair in pairs:
-                yield directory / pair.certificate, directory / pair.private_key
+                chain = None if pair.chain is None else directory / pair.chain
+                yield directory / pair.certificate, directory / pair.private_key, chain
             for name in layouts.single_files(names, pairs):
-                if (directory / name, None) in self._sources or _holds_both(directory / name):
-                    yield directory / name, None
+                location = (directory / name, None, None)
+                if location in self._sources or _holds_both(directory / name):
+                    yield location
 
     @staticmethod
     def _default_first(entries: Sequence[Entry], name: str) -> list[Entry]:
