@@ -106,6 +106,11 @@ class ProxyHeaderParser:
         self._buffer = bytearray()
         self._max_block_size = max_block_size
 
+    @property
+    def wants(self) -> int:
+        """How many more bytes the header may have at most; there is no use in peeking at more."""
+        return _V2_FIXED.size + self._max_block_size - len(self._buffer)
+
     def feed(self, data: bytes) -> ProxyHeader | ProxyProgress:
         """Take the next bytes.
 

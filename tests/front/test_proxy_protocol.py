@@ -160,6 +160,7 @@ class TestPieces:
         assert isinstance(last, ProxyHeader)
         assert facts(last) == facts(whole(good))
         assert last.consumed == 1
+        assert parser.wants == ProxyHeaderParser().wants - len(good)
 
     @given(st.sampled_from(sorted(GOOD)), st.lists(st.integers(1, 64), max_size=12), st.binary(max_size=32))
     def test_any_pieces(self, kind: str, sizes: list[int], behind: bytes) -> None:
@@ -276,3 +277,4 @@ class TestMalformed:
         assert isinstance(header, ProxyHeader)
         assert header.consumed == 80
         assert len(parser._buffer) == 80
+        assert parser.wants == 0
