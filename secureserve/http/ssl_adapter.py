@@ -1,11 +1,11 @@
 """`SSLAdapter`: our TLS layer in the shape that cheroot, and so CherryPy, expects of an ``ssl_adapter``.
 
-Theory of operation: `wrap` binds TLS to what was accepted and returns at once; the handshake happens with the first read
-or write, in the worker thread that makes it and under a deadline of its own. From there on the connection behaves as a
-blocking socket with a timeout, and waits with poll() where cheroot's own adapters sleep or fail.
+Theory of operation: `wrap` binds TLS to what was accepted and returns at once; the handshake happens with the first
+read or write, in the worker thread that makes it and under a deadline of its own. From there on the connection behaves
+as a blocking socket with a timeout, and waits with poll() where cheroot's own adapters sleep or fail.
 
-Importing this module makes the adapter known to cheroot under the name ``secureserve``, and with
-``cheroot.server.ssl_adapters`` to CherryPy: ``server.ssl_module = "secureserve"``.
+Importing this module makes the adapter known to cheroot, and so to CherryPy, under the name ``secureserve``, and with
+the builtin engine as ``secureserve-builtin``: ``server.ssl_module = "secureserve"``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from cheroot import errors as cheroot_errors
 from cheroot.makefile import StreamReader, StreamWriter
@@ -24,6 +24,7 @@ from cheroot.ssl import Adapter
 from secureserve.certificates.credential import Credential
 from secureserve.certificates.store import CertificateStore
 from secureserve.errors import ConfigurationError, HandshakeFailed, PeerError, PlainHTTPOnTLSPort
+from secureserve.http.plain import answer_to_plain_http
 from secureserve.logs import TLS_LOGGER
 from secureserve.rate_limit import RateLimitedLogger
 from secureserve.tls.acceptor import TLSAcceptor
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.pem import Password
     from secureserve.tls.engines.base import TLSConnection
 
-__all__ = ["SSLAdapter", "TLSSocket"]
+__all__ = ["BuiltinSSLAdapter", "SSLAdapter", "TLSSocket"]
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds for a whole handshake: a client on a bad line needs two or three, a silent one gets no more than this."""
@@ -60,7 +61,7 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
         ciphers: TLS 1.2 suites by OpenSSL's names with colons between; None for the policy's.
         private_key_password: The key's password: text, bytes, or a callable that is asked for it.
         policy: How TLS is spoken.
-        engine: The TLS library, ``pyopenssl`` or ``builtin``.
+        engine: The TLS library, ``pyopenssl`` or ``builtin``; None for the class's `default_engine`.
         acceptor: What speaks TLS instead of all the above.
         handshake_timeout: Seconds for a whole handshake.
 
@@ -74,6 +75,8 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
     Threads: any thread.
     """
 
+    default_engine: ClassVar[str] = "pyopenssl"
+
     def __init__(
         self,
         certificate: str | os.PathLike[str] | None = None,
@@ -83,7 +86,7 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
         *,
         private_key_password: Password = None,
         policy: TLSPolicy = TLSPolicy.INTERMEDIATE,
-        engine: str = "pyopenssl",
+        engine: str | None = None,
         acceptor: TLSAcceptor | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
     ) -> None:
@@ -95,11 +98,11 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
         if acceptor is None:
             if ciphers is not None:
                 policy = policy.replace(ciphers=ciphers)
-            acceptor = TLSAcceptor(CertificateStore([self._load()]), policy, engine=engine)
+            acceptor = TLSAcceptor(CertificateStore([self._load()]), policy, engine=engine or self.default_engine)
         self.acceptor = acceptor
 
     @classmethod
-    def from_cheroot(cls, adapter: Adapter, *, engine: str = "pyopenssl") -> SSLAdapter:
+    def from_cheroot(cls, adapter: Adapter, *, engine: str | None = None) -> SSLAdapter:
         """Return an adapter of ours with the files and suites of another.
 
         Raises:
@@ -151,7 +154,7 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
         environ: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTPS": "on"}
         timeout = sock.gettimeout()
         peer = _peer_of(sock)
-        sock.setblocking(False)  # noqa: FBT003 - socket's own
+        sock.setblocking(False)
         try:
             connection = self.acceptor.accept(sock)
         except ConnectionError as error:
@@ -191,6 +194,12 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
         return {}
 
 
+class BuiltinSSLAdapter(SSLAdapter):
+    """The same with the engine of the standard library, for those who can name a class but give it no arguments."""
+
+    default_engine: ClassVar[str] = "builtin"
+
+
 class TLSSocket:
     """A TLS connection that behaves as a blocking socket with a timeout.
 
@@ -220,17 +229,11 @@ class TLSSocket:
         self._handshake_timeout = handshake_timeout
         self._timeout: float | None = None
         self._shaken = False
-        self._plain: socket.socket | None = None
 
     @property
     def family(self) -> int:
         """The socket's address family."""
         return self._connection.sock.family
-
-    @property
-    def _sock(self) -> socket.socket | None:
-        """Where cheroot answers a client that speaks plain HTTP, without TLS."""
-        return self._plain
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 once closed."""
@@ -266,8 +269,7 @@ class TLSSocket:
         Raises:
             TimeoutError: None came in time.
             ConnectionError: The connection broke.
-            FatalSSLAlert: The handshake failed.
-            NoSSLError: The peer speaks plain HTTP.
+            FatalSSLAlert: The handshake failed, or the peer speaks plain HTTP; it has been told then.
         """
         self._shake_hands()
         deadline = self._deadline(self._timeout)
@@ -329,12 +331,10 @@ class TLSSocket:
                 if want is None:
                     break
                 self._wait(want, deadline)
-        except PlainHTTPOnTLSPort as error:
-            self._report(error, self._peer)
-            self._go_plain()
-            raise cheroot_errors.NoSSLError(str(error)) from error
         except PeerError as error:
             self._report(error, self._peer)
+            if isinstance(error, PlainHTTPOnTLSPort):
+                self._answer_plain_http()
             raise cheroot_errors.FatalSSLAlert(str(error)) from error
         except TimeoutError as error:
             failure = HandshakeFailed(f"not done within {self._handshake_timeout:g} seconds")
@@ -346,12 +346,15 @@ class TLSSocket:
             self._environ.update(info.environ())
             self._environ["secureserve.tls"] = info
 
-    def _go_plain(self) -> None:
-        """Free the socket of TLS, and read what is there: closed over unread bytes it would lose our answer."""
+    def _answer_plain_http(self) -> None:
+        """Answer below TLS, having read what is there: a socket closed over unread bytes would lose the answer."""
         self._drain()
-        plain = socket.fromfd(self._connection.fileno(), self.family, socket.SOCK_STREAM)
-        plain.settimeout(self._timeout)
-        self._plain = plain
+        sock = self._connection.sock
+        try:
+            socket.socket.send(sock, answer_to_plain_http())
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+        except OSError:
+            return
 
     def _say_goodbye(self) -> None:
         deadline = self._deadline(CLOSE_TIMEOUT)
@@ -411,9 +414,11 @@ class TLSWriter(StreamWriter):  # type: ignore[misc]
         self._tls_socket = sock
 
     def write(self, data: bytes) -> int:
-        """Send all of `data`."""
-        if isinstance(data, str):
-            raise TypeError("write bytes, not text")
+        """Send all of `data`.
+
+        Raises:
+            TypeError: It is text.
+        """
         self._tls_socket.sendall(data)
         self.bytes_written += len(data)
         return len(data)
@@ -440,3 +445,4 @@ def _peer_of(sock: socket.socket) -> str:
 
 
 ssl_adapters["secureserve"] = SSLAdapter
+ssl_adapters["secureserve-builtin"] = BuiltinSSLAdapter

@@ -214,7 +214,7 @@ def test_noise_fails_the_handshake(store: CertificateStore, engine: str) -> None
         here.setblocking(False)
         connection = TLSAcceptor(store, engine=engine).accept(here)
         there.sendall(b"\x01" * 200)
-        with pytest.raises(HandshakeFailed, match="wrong version number|bad record type|packet length"):
+        with pytest.raises(HandshakeFailed, match=r"wrong version number|bad record type|packet length"):
             connection.handshake()
         connection.close()
 
