@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from secureserve.errors import AlreadyStarted, LifecycleError, StartFailed
+from secureserve.errors import AlreadyStarted, LifecycleError, SecureServeError, StartFailed
 from secureserve.managed.channels import ChannelFailures, Channels
 
 if TYPE_CHECKING:
@@ -228,8 +228,13 @@ class Engine:
         if self._conductor is threading.current_thread():
             return
         with self._conducting():
-            if self._state is not State.EXITING:
+            if self._state is State.EXITING:
+                return
+            try:
                 self._wind_down()
+            except ChannelFailures as error:
+                self.failure = self.failure or error
+                raise
 
     def restart(self) -> None:
         """Exit, and have `block` execute the program again with the listening sockets handed over.
@@ -426,7 +431,7 @@ class Engine:
             return None
 
         def log_failure(listener: Callable[..., Any], error: Exception) -> None:
-            if isinstance(error, LifecycleError):
+            if isinstance(error, SecureServeError):
                 self.log(str(error), logging.ERROR)
             else:
                 self.log(f"Error in {channel!r} listener {listener!r}", logging.ERROR, traceback=True)

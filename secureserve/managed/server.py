@@ -12,7 +12,7 @@ from secureserve.managed.adapter import ServerAdapter, port_suffix, url_host
 from secureserve.managed.attributes import ServerAttributes
 from secureserve.managed.engine import Engine, State
 from secureserve.managed.importing import resolve
-from secureserve.managed.settings import SETTINGS
+from secureserve.managed.settings import SETTINGS, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ class Server(ServerAttributes, ServerAdapter):
             settings["application"] = application
         self.set(settings)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Server:  # noqa: PYI034 - Self comes with Python 3.11
         """Start the server; within the block it answers."""
         if self._owns_engine:
             self.subscribe()
@@ -174,7 +174,7 @@ class Server(ServerAttributes, ServerAdapter):
         self.subscribe()
         self.start()
 
-    def start(self, init_only: bool | None = None) -> None:
+    def start(self, init_only: bool | None = None) -> None:  # noqa: FBT001 - as published
         """Build the HTTP server from the attributes, start it, and return when it is ready. Harmless while it runs.
 
         Args:
@@ -269,13 +269,22 @@ class Server(ServerAttributes, ServerAdapter):
             ConfigurationError: One of them is impossible; nothing has changed.
         """
         before = self.values()
-        wanted = {name: SETTINGS[name].parse(value) for name, value in values.items()}
+        wanted = self.require_possible(values)
         changed = {name: value for name, value in wanted.items() if before[name] != value}
-        _raise_all(_contradictions({**before, **wanted}))
         self.set(wanted)
         if self.running and self._built:
             self._apply(changed)
         return tuple(name for name in changed if self.running and not SETTINGS[name].reloadable)
+
+    def require_possible(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values` as the attributes would hold them, if they could be set over what is set now.
+
+        Raises:
+            ConfigurationError: One of them is impossible, alone or together with the others.
+        """
+        wanted = {name: find(name).parse(value) for name, value in values.items()}
+        _raise_all(_contradictions({**self.values(), **wanted}))
+        return wanted
 
     def start_with_callback(
         self,
@@ -419,7 +428,7 @@ class Server(ServerAttributes, ServerAdapter):
         if tls is not None:
             from secureserve.http.ssl_adapter import SSLAdapter
 
-            httpserver.ssl_adapter = SSLAdapter.from_acceptor(tls.acceptor)
+            httpserver.ssl_adapter = SSLAdapter(acceptor=tls.acceptor)
         return httpserver
 
     def _make_tls(self) -> TLSLayer | None:

@@ -1,0 +1,125 @@
+"""Dropping privileges: from root, which binds ports and reads keys, to the user that serves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from secureserve.errors import ConfigurationError, LifecycleError
+from secureserve.managed.accounts import group_id, user_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from secureserve.managed.engine import Engine
+
+__all__ = ["DropPrivileges"]
+
+PRIORITY: Final = 77
+"""After servers have bound their ports and read their keys, as CherryPy has it."""
+
+
+class DropPrivileges:
+    """Becomes another user when the engine starts, with that user's groups and no way back.
+
+    Args:
+        engine: The engine.
+        user: The user's name or number; None stays who it is.
+        group: The group's name or number; None takes the user's own.
+        umask: What permissions files made from then on do not get; None leaves it.
+        rereads: Returns the files that have to be readable afterwards, such as keys that rotate; who serves without is
+            told.
+
+    Threads: the engine's. The change is the whole process's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        umask: int | None = None,
+        *,
+        rereads: Callable[[], Iterable[str | os.PathLike[str]]] = tuple,
+    ) -> None:
+        self.engine = engine
+        self.user = user
+        self.group = group
+        self.umask = umask
+        self._rereads = rereads
+        self._done = False
+
+    def subscribe(self) -> None:
+        """Do it when the engine starts."""
+        self.engine.subscribe("start", self.start, PRIORITY)
+
+    def unsubscribe(self) -> None:
+        """Do it no more."""
+        self.engine.unsubscribe("start", self.start)
+
+    def start(self) -> None:
+        """Become the user. Once only: a second start has nothing left to drop.
+
+        Raises:
+            ConfigurationError: There is no such user or group, or this process may not become it.
+            LifecycleError: The way back to root is open after all.
+        """
+        if self.umask is not None:
+            os.umask(self.umask)
+        if self._done or (self.user is None and self.group is None):
+            return
+        number = os.getuid() if self.user is None else user_id("user", self.user)
+        group = self._group_of(number)
+        if (os.geteuid(), os.getegid()) == (number, group):
+            self._done = True
+            return
+        self._become(number, group)
+        self._verify(number, group)
+        self._done = True
+        self.engine.log(f"Serving as user {self.user or number}, group {self.group or group} from here on")
+        self._warn_of_unreadable()
+
+    def _group_of(self, number: int) -> int:
+        if self.group is not None:
+            return group_id("group", self.group)
+        try:
+            return pwd.getpwuid(number).pw_gid
+        except KeyError:
+            remedy = "Set group as well."
+            raise ConfigurationError("user", self.user, "has no entry that names its group", remedy) from None
+
+    def _become(self, number: int, group: int) -> None:
+        try:
+            try:
+                os.initgroups(pwd.getpwuid(number).pw_name, group)
+            except KeyError:
+                os.setgroups([group])
+            os.setresgid(group, group, group)
+            os.setresuid(number, number, number)
+        except PermissionError as error:
+            remedy = "Start as root, or leave user and group out."
+            raise ConfigurationError("user", self.user, "is not for this process to become", remedy) from error
+
+    def _verify(self, number: int, group: int) -> None:
+        kept = os.getresuid() != (number,) * 3 or os.getresgid() != (group,) * 3
+        if number != 0 and not kept:
+            try:
+                os.setuid(0)
+            except PermissionError:
+                return
+            kept = True
+        if kept:
+            message = f"Privileges were not dropped: still {os.getresuid()}, {os.getresgid()}."
+            raise LifecycleError(message)
+
+    def _warn_of_unreadable(self) -> None:
+        for path in self._rereads():
+            if (Path(path).exists() and not os.access(path, os.R_OK)) or not Path(path).parent.exists():
+                self.engine.log(
+                    f"{path} cannot be read by user {self.user}: what is served goes on, but replacing it will need a "
+                    "restart. Give that user's group permission to read it.",
+                    logging.WARNING,
+                )
