@@ -111,13 +111,16 @@ class ServerAdapter:
     @property
     def bound_addr(self) -> Any:
         """Where it listens; with the real port where 0 was asked for and the server is bound."""
-        told = getattr(self.httpserver, "bound_addr", None)
+        httpserver = self.httpserver
+        told = getattr(httpserver, "bound_addr", None)
         if told is not None:
             return told
-        address = self.bind_addr
+        for listener in getattr(httpserver, "listeners", None) or ():
+            return listener.bound_addr
+        address = self._asked_for()
         if isinstance(address, tuple) and not address[1]:
             with contextlib.suppress(OSError, AttributeError):
-                return address[0], self.httpserver.socket.getsockname()[1]
+                return address[0], httpserver.socket.getsockname()[1]
         return address
 
     def subscribe(self) -> None:
@@ -230,6 +233,10 @@ class ServerAdapter:
 
         if self.running and export(self.engine, self.httpserver, self.bind_addr):
             self._handed_over = True
+
+    def _asked_for(self) -> Any:
+        """Return the address that the server is to listen at, as far as anybody said."""
+        return self.bind_addr
 
     def _subscriptions(self) -> list[tuple[str, Callable[[], None], int]]:
         return [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.manager import CertificatesView
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
+    from secureserve.managed.control import ControlSocket
     from secureserve.managed.listening import Address
     from secureserve.managed.tls import TLSLayer
 
@@ -61,6 +62,7 @@ class Server(ServerAttributes, ServerAdapter):
         self.blocking = False
         self.acme_challenges: dict[str, str] = {}
         self._tls: TLSLayer | None = None
+        self._control: ControlSocket | None = None
         self._redirector: ServerAdapter | None = None
         self._built = False
         self._httpservers = _HTTPServers(self.engine)
@@ -351,10 +353,10 @@ class Server(ServerAttributes, ServerAdapter):
             self.engine.start()
         self.engine.block()
 
-    def _address_of(self, httpserver: Any) -> Any:
-        """Return where `httpserver` is to listen: its own word, where it was given ready-made."""
-        own = getattr(httpserver, "bind_addr", None)
-        return self.bind_addr if self._built or own is None else own
+    def _asked_for(self) -> Any:
+        """Return where the server is to listen: its own word, where it was given ready-made."""
+        own = None if self._built else getattr(self.httpserver, "bind_addr", None)
+        return self.bind_addr if own is None else own
 
     def _speaks_tls(self) -> bool:
         from secureserve.managed.tls import is_wanted
@@ -447,9 +449,10 @@ class Server(ServerAttributes, ServerAdapter):
             tls.build(values).close()
 
     def _start_companions(self) -> None:
-        """Start what belongs to a running server: the watch over its certificates, its redirecting port."""
+        """Start what belongs to a running server: the watch over its certificates, its control socket, its redirect."""
         if self._tls is not None:
             self._tls.start()
+        self._start_control()
         if self.redirect_port is None or not self._built:
             return
         from secureserve.http.plain import RedirectApp
@@ -466,6 +469,19 @@ class Server(ServerAttributes, ServerAdapter):
             super().stop()
             raise
 
+    def _start_control(self) -> None:
+        if self.control_socket is None:
+            return
+        from secureserve.managed.control import ControlSocket, commands_of
+
+        control = ControlSocket(self.control_socket, commands_of(self))
+        try:
+            control.start()
+        except BaseException:
+            super().stop()
+            raise
+        self._control = control
+
     def _serves(self, host: str) -> bool:
         """Return whether a certificate of ours covers `host`."""
         tls = self._tls
@@ -474,7 +490,10 @@ class Server(ServerAttributes, ServerAdapter):
     def _release(self) -> None:
         """Let go of what belongs to a server that no longer runs."""
         tls, self._tls = self._tls, None
+        control, self._control = self._control, None
         self._redirector = None
+        if control is not None:
+            control.stop()
         if tls is not None:
             tls.close()
         if self._built:

@@ -348,6 +348,13 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         Section.TLS,
     ),
     Setting(
+        "control_socket",
+        optional(kinds.PATH),
+        None,
+        "The path of a unix socket through which `secureserve certs` reaches the running server; None: there is none.",
+        Section.TLS,
+    ),
+    Setting(
         "ssl_module",
         choice("pyopenssl", "builtin"),
         "pyopenssl",
