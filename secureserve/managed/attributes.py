@@ -87,6 +87,7 @@ class ServerAttributes:
     certificate_polling_interval = Attribute[float]()
     sni_strict = Attribute[bool]()
     start_with_emergency_certificate = Attribute[bool]()
+    control_socket = Attribute[str | None]()
     ssl_module = Attribute[str]()
     tls_policy = Attribute[Any]()
     tls_minimum_version = Attribute[str | None]()
