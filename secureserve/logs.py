@@ -249,7 +249,7 @@ class LineFormatter(logging.Formatter):
 def configure(
     log_format: LogFormat | str = LogFormat.COMBINED,
     *,
-    level: int = logging.INFO,
+    level: int | None = None,
     access: TextIO | None = None,
     errors: TextIO | None = None,
 ) -> None:
@@ -259,13 +259,13 @@ def configure(
 
     Args:
         log_format: How lines are written.
-        level: The lowest level that is written.
+        level: The lowest level that is written; None leaves the one that was set, and is INFO where none was.
         access: Where access lines go; None for nowhere.
         errors: Where everything else goes; None for standard error.
     """
     package = logging.getLogger("secureserve")
     _replace_handler(package, logging.StreamHandler(errors), log_format)
-    package.setLevel(level)
+    package.setLevel(level if level is not None else package.level or logging.INFO)
     access_logger = logging.getLogger(ACCESS_LOGGER)
     access_logger.propagate = False
     access_logger.setLevel(logging.INFO if access is not None else logging.CRITICAL + 1)

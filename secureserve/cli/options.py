@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,13 +25,20 @@ def command_line_settings() -> Mapping[str, Setting]:
     return {name: setting for name, setting in every.items() if setting.on_command_line}
 
 
-def with_settings(*, leave_out: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(
+    *, leave_out: Collection[str] = (), defaults: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make the decorator that gives a command, which takes ``**settings``, an option for every setting.
 
     Args:
         leave_out: Names of settings that it has no option for.
+        defaults: Defaults of its own, by name, to be shown in its help.
     """
-    added = [_option(setting) for name, setting in command_line_settings().items() if name not in leave_out]
+    added = [
+        _option(setting, str(defaults.get(name, default_text(setting))))
+        for name, setting in command_line_settings().items()
+        if name not in leave_out
+    ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
@@ -54,7 +62,9 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = command_line_settings()
     return {
-        settings[name].key: value if isinstance(value, bool) else settings[name].parse_text(value, key=settings[name].option)
+        settings[name].key: value
+        if isinstance(value, bool)
+        else settings[name].parse_text(value, key=settings[name].option)
         for name, value in values.items()
         if value is not None
     }
@@ -70,7 +80,7 @@ def default_text(setting: Setting) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _option(setting: Setting) -> inspect.Parameter:
+def _option(setting: Setting, default: str) -> inspect.Parameter:
     flag = setting.kind is FLAG
     # Not typer's envvar: the variables are read with the configuration, by the same rules for every program.
     help_text = f"{setting.doc} ({setting.environment_variable})"
@@ -78,7 +88,7 @@ def _option(setting: Setting) -> inspect.Parameter:
     option = typer.Option(
         spelling,
         help=help_text,
-        show_default=default_text(setting),
+        show_default=default,
         metavar=None if flag else _metavar(setting),
         rich_help_panel=setting.section.value,
     )
