@@ -12,6 +12,8 @@ __all__ = ["ClientHello", "parse_client_hello"]
 
 _SIGNATURE_ALGORITHMS: Final = 13
 _ALPN: Final = 16
+_SUPPORTED_VERSIONS: Final = 43
+_TLS13: Final = 0x0304
 
 _ECDSA_SCHEMES: Final = frozenset({0x0403, 0x0503, 0x0603})
 """ecdsa_secp256r1_sha256, ecdsa_secp384r1_sha384, ecdsa_secp521r1_sha512 (RFC 8446, 4.2.3)."""
@@ -24,10 +26,12 @@ class ClientHello:
     Args:
         alpn_protocols: The protocols, most preferred first (RFC 7301, 3.1); empty when it does not say.
         signature_schemes: The schemes that it verifies, by number (RFC 8446, 4.2.3).
+        speaks_tls13: Whether it offers TLS 1.3 (RFC 8446, 4.2.1).
     """
 
     alpn_protocols: tuple[str, ...] = ()
     signature_schemes: frozenset[int] = frozenset()
+    speaks_tls13: bool = False
 
     @property
     def verifies_ecdsa(self) -> bool:
@@ -87,6 +91,7 @@ class _Reader:
 def _parse_extensions(reader: _Reader) -> ClientHello:
     protocols: tuple[str, ...] = ()
     schemes: frozenset[int] = frozenset()
+    speaks_tls13 = False
     while reader.left:
         kind = reader.number(2)
         body = _Reader(reader.vector(2))
@@ -99,4 +104,7 @@ def _parse_extensions(reader: _Reader) -> ClientHello:
         elif kind == _SIGNATURE_ALGORITHMS:
             numbers = _Reader(body.vector(2))
             schemes = frozenset(numbers.number(2) for _ in range(numbers.left // 2))
-    return ClientHello(protocols, schemes)
+        elif kind == _SUPPORTED_VERSIONS:
+            numbers = _Reader(body.vector(1))
+            speaks_tls13 = any(numbers.number(2) == _TLS13 for _ in range(numbers.left // 2))
+    return ClientHello(protocols, schemes, speaks_tls13)

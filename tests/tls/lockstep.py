@@ -1,10 +1,10 @@
-"""Two ends of a connection on real sockets, taken forward in turns by one thread, so that no test has to wait or sleep."""
+"""Two ends of a connection on real sockets, taken forward in turns by one thread, so that no test waits or sleeps."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from secureserve.errors import PeerError
@@ -72,10 +72,8 @@ class Pair:
         received, sent = b"", 0
         for _ in range(MAX_TURNS * 100):
             if sent < len(data):
-                try:
+                with suppress(ssl.SSLWantWriteError):
                     sent += self.client.tls.send(data[sent : sent + 65536])
-                except ssl.SSLWantWriteError:
-                    pass
             got = self.server.receive(65536)
             if isinstance(got, bytes):
                 received += got
@@ -91,10 +89,8 @@ class Pair:
                 sent = self.server.send(view)
                 if isinstance(sent, int):
                     view = view[sent:]
-            try:
+            with suppress(ssl.SSLWantReadError):
                 received += self.client.tls.recv(65536)
-            except ssl.SSLWantReadError:
-                pass
             if len(received) >= len(data):
                 return bytes(received)
         raise AssertionError(f"{len(received)} of {len(data)} bytes arrived")

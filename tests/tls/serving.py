@@ -1,4 +1,4 @@
-"""A small server for clients of other makes: each connection in a thread of its own, one answer, everything recorded."""
+"""A small server for clients of other makes: a thread for each connection, one answer, and everything recorded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from secureserve.errors import PeerError
@@ -15,6 +16,8 @@ from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from typing_extensions import Self
 
     from secureserve.tls.acceptor import TLSAcceptor
     from secureserve.tls.engines.base import TLSConnection
@@ -50,7 +53,7 @@ class SmallServer:
         """Where it listens, by name."""
         return f"https://localhost:{self.port}/"
 
-    def __enter__(self) -> SmallServer:
+    def __enter__(self) -> Self:
         """Start."""
         self._accepting.start()
         return self
@@ -91,7 +94,7 @@ class SmallServer:
             return
         except PeerError as error:
             self.outcomes.put(error)
-            linger(sock)
+            linger(connection.sock)
         finally:
             connection.close()
 
@@ -108,9 +111,7 @@ class SmallServer:
             request += data
         body = json.dumps(info.environ()).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{self._headers}\r\n".encode()
-        answer = memoryview(head + body)
-        while answer:
-            answer = answer[wait(connection, lambda: connection.send(answer)) :]
+        send_all(connection, head + body)
         wait(connection, connection.close_notify)
         linger(connection.sock)
 
@@ -128,10 +129,18 @@ def wait(connection: TLSConnection, step: Any) -> Any:
                 raise TimeoutError
 
 
+def send_all(connection: TLSConnection, data: bytes) -> None:
+    """Send everything, waiting where the peer is slow to take it."""
+    sent = 0
+    while sent < len(data):
+        left = memoryview(data)[sent:]
+        sent += wait(connection, partial(connection.send, left))
+
+
 def linger(sock: socket.socket) -> None:
     """Let the peer read what was sent before the socket is closed under it."""
     try:
-        sock.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(sock, socket.SHUT_WR)
         with selectors.DefaultSelector() as selector:
             selector.register(sock.fileno(), selectors.EVENT_READ)
             while selector.select(5.0) and socket.socket.recv(sock, 65536):

@@ -169,6 +169,22 @@ class BuiltinEngine:
             return NO_APPLICATION_PROTOCOL
         return presented
 
+    def version_for(self, hello: ClientHello | None) -> str | None:
+        """Return the version that a client gets; ssl tells it only when the handshake is done."""
+        newest = self._policy.maximum_version
+        if newest is TLSVersion.TLSv1_3 and (hello is None or not hello.speaks_tls13):
+            newest = TLSVersion.TLSv1_2
+        return newest.value
+
+    def check_depth(self, chain: Sequence[bytes]) -> None:
+        """Refuse a client whose chain has more intermediates than the policy allows; ssl has no such limit.
+
+        Raises:
+            HandshakeFailed: It has. The handshake is done by then, so there is no alert for it.
+        """
+        if len(chain) - 2 > self._policy.client_verify_depth:
+            raise HandshakeFailed("the client certificate was refused: certificate chain too long")
+
     def _new_base(self) -> ssl.SSLContext:
         context = self._new_context(self._policy.alpn_protocols)
         context.sni_callback = _on_server_name
@@ -280,6 +296,7 @@ class BuiltinConnection:
         finally:
             _HANDSHAKE.connection = None
         info = self._negotiated()
+        self._engine.check_depth(info.peer_chain_der)
         self._is_over = info.alpn_protocol == ACME_PROTOCOL
         self.hello = None
         self.tls = info
@@ -405,7 +422,7 @@ class BuiltinConnection:
             return PlainHTTPOnTLSPort("the peer speaks plain HTTP where TLS is spoken")
         if self._alert is not None:
             return HandshakeFailed(refusal(self._alert, self._server_name), alert=self._alert)
-        alert, by_peer = alert_for_reason(reason, self._tls_socket.version())
+        alert, by_peer = alert_for_reason(reason, self._engine.version_for(self.hello))
         return HandshakeFailed(reason, alert=alert, alert_sent_by_peer=by_peer)
 
 

@@ -392,11 +392,9 @@ class PyOpenSSLConnection:
             return HandshakeFailed(refusal(self.alert, self.server_name), alert=self.alert)
         if self.refused is not None:
             certificate, code, depth = self.refused
-            return HandshakeFailed(
-                f"the client certificate of {_subject(certificate)} was refused: "
-                f"{binding.verification_error(code)}{f' (at depth {depth})' if depth else ''}",
-                alert=alert_for_verification(code),
-            )
+            above = f" ({depth} above the client's)" if depth else ""
+            why = f"{binding.verification_error(code)}: {_subject(certificate)}{above}"
+            return HandshakeFailed(f"the client certificate was refused: {why}", alert=alert_for_verification(code))
         alert, by_peer = alert_for_reason(reason, self.library_connection.get_protocol_version_name())
         return HandshakeFailed(reason, alert=alert, alert_sent_by_peer=by_peer)
 
