@@ -4,29 +4,33 @@ Theory of operation
 -------------------
 Handing a request from one thread to another costs several times what parsing it and TLS cost together, so it is not
 done: the thread whose poll brought a request runs it, all the way, and then polls again. What remains to decide is how
-many threads poll.
+many threads do so, and how many are *parked*.
 
-* **Tokens.** A thread polls only while it holds a token, and gives it back the moment the poll has brought something.
-  At first there is one. A thread that has finished and finds no token *parks*: another is polling already, and two would
-  only fight over the interpreter lock. An application that answers at once is served by one thread that never waits for
-  another.
-* **The monitor** looks every millisecond while there is work. If nobody is polling, and some thread is still with what
-  it had at the last look, the application is waiting for something: one parked thread is unparked, and one more token
-  is made, since as many threads will have to poll as the application keeps waiting. Tokens for which there was no need
-  for a while are taken back. Nothing else wakes anybody. Handshakes are computed without the interpreter lock, so two
-  looks that both find threads shaking hands unpark another one as well.
+* **One thread is enough** for an application that answers at once. A second one would only fight with it over the
+  interpreter lock, so at first all threads but one are parked.
+* **The monitor** looks every millisecond while there is work. If every thread that is not parked is busy, they got
+  through fewer events than they are, and the process hardly computes, then the application is waiting for something,
+  and one more thread is unparked. It stays: whoever finishes polls again at once, so that an application that waits is
+  served by as many threads as it keeps waiting. If nothing at all was got through, one is unparked in any case, so that
+  a long computation does not keep quick requests out. Handshakes are computed without the interpreter lock, so looks
+  that find every thread shaking hands unpark another one too, up to the number of processors.
+* **Back to fewer.** Threads that together get through many events between two looks are too many: one is asked to park
+  when it finishes. So is one after a while in which nobody was missed. Nothing but the monitor parks or unparks.
 * **All busy.** When no thread is parked, the pool grows up to its maximum. When it cannot, the monitor polls itself and
   takes the Front's steps, so that accepting, handshakes, heads and deadlines go on; requests that become ready are
   queued. A thread that finishes looks at the queue before it polls. A request that the queue has no room for gets 503
   (Service Unavailable) when it has waited for ``accepted_queue_timeout``.
-* **Quiet.** When threads have been waiting in a poll for a while, the monitor sleeps until the next deadline, or until
-  a poll brings something.
+* **Quiet.** When a thread has been waiting in its poll for a while, the monitor sleeps until the next deadline, or
+  until a poll brings something.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import Overloaded
@@ -47,13 +51,20 @@ TICK: Final = 0.001
 """Seconds between the monitor's looks while there is work: what a request may have to wait behind a blocked one."""
 QUIET_AFTER: Final = 50
 """Looks that find a thread polling, after which the monitor sleeps."""
-SURPLUS_AFTER: Final = 50
-"""Looks without need of another poller, after which a token is taken back."""
+UNNEEDED_AFTER: Final = 50
+"""Looks in a row at which nobody was missed, after which one thread may park."""
+MANY_EVENTS: Final = 4
+"""Events of each thread between two looks that show that fewer threads would do."""
 ARRIVALS_SECONDS: Final = 0.001
 """How long a thread that began with an arrival goes on with arrivals. All of them are one event among those of the
 connections being served, so this is their share, and what they may delay a request that is ready."""
 PARKED_AT_MOST: Final = 30.0
 """Seconds after which a thread that nobody needed ends, if the pool has grown."""
+COMPUTING: Final = 0.6
+"""Processors in use from which on threads that get nowhere are held up by each other, and not by what they wait for."""
+COMPUTING_COUNTS: Final = 5
+"""How much more a look counts towards parking a thread if all of them are busy and nobody was missed."""
+PROCESSORS: Final = os.cpu_count() or 1
 STEPS_AT_ONCE: Final = 64
 """Front steps that the monitor takes between two looks at the deadlines."""
 
@@ -61,19 +72,56 @@ STEPS_AT_ONCE: Final = 64
 class Worker:
     """One worker thread, as the others see it."""
 
-    __slots__ = ("connection", "gate", "requests", "seen", "serial", "thread")
+    __slots__ = ("connection", "gate", "is_parked", "requests", "seen", "serial", "thread")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.serial = 0
         """How many events it has taken."""
-        self.seen = -1
+        self.seen = 0
         """Its serial at the monitor's last look."""
         self.requests = 0
         self.connection: Connection | None = None
         """What it is busy with; None while it polls or is parked."""
+        self.is_parked = False
         self.thread: threading.Thread
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the monitor saw.
+
+    Attributes:
+        active: Threads that are not parked.
+        busy: Those of them that do not wait in a poll.
+        events: What they have got through since the last look.
+        shaking: Those that shake hands.
+        load: Processors that the process has used since the last look.
+    """
+
+    active: int
+    busy: int
+    events: int
+    shaking: int
+    load: float
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether a thread waits for whatever comes next."""
+        return self.busy < self.active
+
+    def misses_somebody(self) -> bool:
+        """Return whether one more thread would have something to do: all are busy, and not with computing."""
+        if self.is_polled:
+            return False
+        if self.shaking == self.active < PROCESSORS:
+            return True
+        return self.events == 0 or (self.events < self.active and self.load < COMPUTING)
+
+    def has_too_many(self) -> bool:
+        """Return whether so much is done that fewer threads would do it with less fighting over the interpreter."""
+        return self.events >= MANY_EVENTS * self.active
 
 
 class Workers:
@@ -117,13 +165,15 @@ class Workers:
         self._workers: list[Worker] = []
         self._parked: deque[Worker] = deque()
         self._queue: deque[Connection] = deque()
-        self._tokens: deque[None] = deque()
-        self._token_count = 0
-        self._surplus = 0
+        # Has an item while one thread is asked to park; to take it is atomic, so that no more than one does.
+        self._excess: deque[None] = deque()
         self._numbered = 0
         self._retired_requests = 0
         self._stopping = False
         self._dozing = False
+        self._has_woken = False
+        self._looked = 0.0
+        self._computed = 0.0
         self._alarm = threading.Lock()
         self._monitor_thread: threading.Thread | None = None
 
@@ -154,16 +204,15 @@ class Workers:
     def start(self, front: Front) -> None:
         """Start the threads; they serve `front`."""
         self._front = front
-        self._stopping = self._dozing = False
+        self._stopping = self._dozing = self._has_woken = False
         self._retired_requests = self.requests
         self._workers = []
-        self._parked, self._queue, self._tokens = deque(), deque(), deque([None])
-        self._token_count, self._surplus = 1, 0
+        self._parked, self._queue, self._excess = deque(), deque(), deque()
         self._alarm = threading.Lock()
         self._alarm.acquire()
         front.on_earlier_deadline = self._wake_monitor
-        for _ in range(max(self.min, 1)):
-            self._add_worker()
+        for number in range(max(self.min, 1)):
+            self._add_worker(parked=number > 0)
         self._monitor_thread = threading.Thread(
             target=self._keep, args=(self._watch,), name=f"{self._name} monitor", daemon=True
         )
@@ -179,7 +228,7 @@ class Workers:
         self._front.wake()
         self._wake_monitor()
         while self._unpark():
-            pass
+            continue
         current = threading.current_thread()
         threads = [worker.thread for worker in list(self._workers)]
         if self._monitor_thread is not None:
@@ -195,8 +244,9 @@ class Workers:
 
     # The worker threads.
 
-    def _add_worker(self) -> None:
+    def _add_worker(self, *, parked: bool = False) -> None:
         worker = Worker()
+        worker.is_parked = parked
         with self._lock:
             self._numbered += 1
             number = self._numbered
@@ -222,18 +272,15 @@ class Workers:
                 self._front.end(connection, "error")
 
     def _work(self, worker: Worker) -> None:
-        front, tokens, queue = self._front, self._tokens, self._queue
+        front, excess = self._front, self._excess
+        if worker.is_parked and not self._park(worker):
+            return
         while not self._stopping:
-            connection = self._dequeue() if queue else None
+            connection = self._dequeue() if self._queue else None
             if connection is None:
-                try:
-                    tokens.pop()
-                except IndexError:
-                    if self._park(worker):
-                        continue
+                if excess and self._is_excess() and not self._park(worker):
                     return
                 connection = front.poll(None)
-                self._give_back()
                 if self._dozing:
                     self._wake_monitor()
                 if connection is None:
@@ -270,44 +317,43 @@ class Workers:
                     return arrival
         return None
 
-    def _give_back(self) -> None:
-        if self._surplus:
-            with self._lock:
-                if self._surplus:
-                    self._surplus -= 1
-                    self._token_count -= 1
-                    return
-        self._tokens.append(None)
+    def _is_excess(self) -> bool:
+        try:
+            self._excess.pop()
+        except IndexError:
+            return False
+        return True
 
     def _park(self, worker: Worker) -> bool:
         """Rest until there is need of this thread; False when there was none for long, and it is to end."""
+        worker.is_parked = True
         self._parked.append(worker)
-        if self._tokens or self._queue or self._stopping:
-            # A token came back, or a request was queued, between the look and the parking.
-            try:
-                self._parked.remove(worker)
-            except ValueError:
-                worker.gate.acquire()
-            return True
-        if worker.gate.acquire(timeout=PARKED_AT_MOST):
-            return True
+        if self._stopping:
+            self._unpark()
+        if not worker.gate.acquire(timeout=PARKED_AT_MOST) and not self._is_retired(worker):
+            # Unparked at this very moment, or one of those that stay.
+            worker.gate.acquire()
+        worker.is_parked = False
+        return worker in self._workers
+
+    def _is_retired(self, worker: Worker) -> bool:
         with self._lock:
-            retire = len(self._workers) > max(self.min, 1)
+            if len(self._workers) <= max(self.min, 1):
+                return False
             try:
                 self._parked.remove(worker)
             except ValueError:
-                worker.gate.acquire()
-                return True
-            if retire:
-                self._workers.remove(worker)
-                self._retired_requests += worker.requests
-        return not retire
+                return False
+            self._workers.remove(worker)
+            self._retired_requests += worker.requests
+            return True
 
     def _unpark(self) -> bool:
         try:
             worker = self._parked.pop()
         except IndexError:
             return False
+        self._excess.clear()
         worker.gate.release()
         return True
 
@@ -331,79 +377,75 @@ class Workers:
                 return
 
     def _watch(self) -> None:
+        front = self._front
         quiet = unneeded = 0
         while not self._stopping:
-            front = self._front
             if front.next_deadline() <= self._clock.monotonic():
                 front.expire()
-            self._refuse_overdue()
-            if self._is_polled():
-                if self._queue:
-                    self._rouse()
-                quiet += 1
-                unneeded += 1
-                if unneeded > SURPLUS_AFTER and self._token_count - self._surplus > 1:
-                    unneeded = 0
-                    self._take_token_back()
-            elif self._is_stuck():
+            look = self._look()
+            self._see_to_the_queue(is_polled=look.is_polled)
+            if look.misses_somebody():
                 quiet = unneeded = 0
-                self._relieve()
+                self._relieve(is_stuck=look.events == 0)
             else:
-                quiet = 0
-                unneeded += 1
-            if quiet > QUIET_AFTER and not self._queue:
+                unneeded += 1 if look.is_polled else COMPUTING_COUNTS
+                quiet = quiet + 1 if look.is_polled else 0
+            if look.active > 1 and not look.shaking and (look.has_too_many() or unneeded > UNNEEDED_AFTER):
+                unneeded = 0
+                self._ask_to_park(is_polled=look.is_polled)
+            if quiet > QUIET_AFTER and look.active <= 1 and not self._queue:
                 quiet = 0
                 self._doze()
             else:
                 self._alarm.acquire(timeout=TICK)
 
-    def _rouse(self) -> None:
-        """Make a thread look at the queue, which was filled while it went to poll or to park."""
-        if not self._unpark():
-            self._front.wake()
+    def _see_to_the_queue(self, *, is_polled: bool) -> None:
+        """Refuse what is overdue, and have a thread look at the queue that was filled while it went to poll or park."""
+        if self._has_woken:
             self._front.rest()
+            self._has_woken = False
+        if self._queue:
+            self._refuse_overdue()
+            if self._queue and not self._unpark() and is_polled:
+                self._wake_pollers()
 
-    def _is_polled(self) -> bool:
-        return len(self._tokens) < self._token_count
+    def _ask_to_park(self, *, is_polled: bool) -> None:
+        """Let one thread park when it has finished; one that waits in its poll would not notice by itself."""
+        if not self._excess:
+            self._excess.append(None)
+        if is_polled:
+            self._wake_pollers()
 
-    def _is_stuck(self) -> bool:
-        """Return whether some thread has been busy with one event, or with handshakes, since the last look."""
-        stuck = False
+    def _wake_pollers(self) -> None:
+        """End every poll, until the next look."""
+        self._front.wake()
+        self._has_woken = True
+
+    def _look(self) -> Look:
+        active = busy = events = shaking = 0
         for worker in self._workers:
-            connection = worker.connection
-            if connection is not None and (
-                worker.seen == worker.serial or (worker.seen >= 0 and connection.state is State.HANDSHAKE)
-            ):
-                stuck = True
+            if worker.is_parked:
+                continue
+            active += 1
+            events += worker.serial - worker.seen
             worker.seen = worker.serial
-        return stuck
+            connection = worker.connection
+            if connection is not None:
+                busy += 1
+                shaking += connection.state is State.HANDSHAKE
+        now, computed = self._clock.monotonic(), time.process_time()
+        load = (computed - self._computed) / max(now - self._looked, 1e-6)
+        self._looked, self._computed = now, computed
+        return Look(active, busy, events, shaking, load)
 
-    def _relieve(self) -> None:
-        """Get somebody to poll: a parked thread, a new one, or the monitor itself."""
-        if not self._parked and self.size < max(self.min, self.max):
+    def _relieve(self, *, is_stuck: bool) -> None:
+        """Get somebody to poll: a parked thread, or if nothing goes on at all a new one, or the monitor itself."""
+        if self._unpark() or not is_stuck:
+            return
+        if self.size < max(self.min, self.max):
             self._add_worker()
-        elif self._parked:
-            self._add_token()
-            self._unpark()
         else:
             self._stand_in()
-
-    def _add_token(self) -> None:
-        with self._lock:
-            if self._surplus:
-                self._surplus -= 1
-            elif self._token_count < len(self._workers):
-                self._token_count += 1
-                self._tokens.append(None)
-
-    def _take_token_back(self) -> None:
-        with self._lock:
-            try:
-                self._tokens.pop()
-            except IndexError:
-                self._surplus += 1
-            else:
-                self._token_count -= 1
 
     def _stand_in(self) -> None:
         """Take the Front's steps while every thread runs the application; queue what becomes ready."""
@@ -439,7 +481,7 @@ class Workers:
         """Sleep until the next deadline, or until a poll brings something."""
         self._dozing = True
         wait = self._front.next_deadline() - self._clock.monotonic()
-        if self._stopping or not self._is_polled():
+        if self._stopping or not self._look().is_polled:
             self._dozing = False
             return
         if wait == NEVER:
