@@ -137,7 +137,7 @@ class TLSPolicy:
     ciphers: tuple[str, ...] = INTERMEDIATE_CIPHERS
     ciphersuites: tuple[str, ...] = TLS13_CIPHERSUITES
     groups: tuple[str, ...] = GROUPS
-    alpn_protocols: tuple[str, ...] = ("http/1.1",)
+    alpn_protocols: tuple[str, ...] = ("http/1.1", "http/1.0")
     client_verify: ClientVerify = ClientVerify.NONE
     client_verify_names: Mapping[str, ClientVerify] = field(default_factory=dict, hash=False)
     client_ca: Path | None = None
