@@ -5,42 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
-from secureserve.certificates import names, pem
+from secureserve.certificates import checks, names, pem
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import (
-    ChainBroken,
-    ConfigurationError,
-    CredentialError,
-    Expired,
-    KeyMismatch,
-    NotYetValid,
-    UnreadableCertificate,
-    UsageNotAllowed,
-    WeakKey,
-)
+from secureserve.errors import ConfigurationError, CredentialError, KeyMismatch, UnreadableCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
+    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
     from secureserve.certificates.pem import Password
 
-__all__ = ["MINIMUM_CURVE_SIZE", "MINIMUM_RSA_SIZE", "Credential", "password_from"]
-
-MINIMUM_RSA_SIZE: Final = 2048
-"""Bits; what the CA/Browser Forum's baseline requirements (6.1.5) and every current client ask for."""
-
-MINIMUM_CURVE_SIZE: Final = 256
-"""Bits; P-256 is the smallest curve that TLS 1.3 has signature schemes for (RFC 8446, 4.2.3)."""
+__all__ = ["Credential", "password_from"]
 
 _KEY_TYPES: Final = (
     (ec.EllipticCurvePrivateKey, "ecdsa"),
@@ -49,8 +31,6 @@ _KEY_TYPES: Final = (
     (ed448.Ed448PrivateKey, "ed448"),
     (dsa.DSAPrivateKey, "dsa"),
 )
-_WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -95,13 +75,13 @@ class Credential:
         settle = object.__setattr__
         settle(self, "chain", tuple(self.chain))
         settle(self, "key_origin", self.key_origin or self.origin)
-        settle(self, "names", _subject_alternative_names(self.leaf, self.origin))
+        settle(self, "names", checks.subject_names(self.leaf, self.origin))
         settle(self, "fingerprint", hashlib.sha256(ders[0]).hexdigest())
         settle(self, "not_before", self.leaf.not_valid_before_utc)
         settle(self, "not_after", self.leaf.not_valid_after_utc)
         settle(self, "identity", hashlib.sha256(b"".join(ders)).digest())
         self._require_key_of_leaf()
-        self._require_order()
+        checks.require_order(self.chain, self.origin)
 
     @classmethod
     def load(
@@ -215,7 +195,7 @@ class Credential:
             CredentialError: A subclass for each thing that is wrong.
         """
         leaf, key, others = pem.pkcs12_contents(data, password, origin)
-        return cls(_sorted_chain(leaf, others), key, origin)
+        return cls(checks.sorted_chain(leaf, others), key, origin)
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -277,7 +257,7 @@ class Credential:
             now: The moment that it is judged at, aware; None for the present.
         """
         moment = SYSTEM_CLOCK.now() if now is None else now
-        return (*self._date_problems(moment), *self._usage_problems(), *self._strength_problems())
+        return checks.chain_problems(self.chain, self.origin, moment)
 
     def chain_pem(self) -> bytes:
         """Return the chain as PEM, leaf first."""
@@ -311,74 +291,13 @@ class Credential:
 
     def _require_key_of_leaf(self) -> None:
         public_key = getattr(self.private_key, "public_key", None)
-        if public_key is None or public_key() != _public_key(self.leaf, self.origin):
+        if public_key is None or public_key() != checks.public_key(self.leaf, self.origin):
             where = self.origin if self.key_origin == self.origin else f"{self.origin} (its key: {self.key_origin})"
             message = (
                 f"The private key does not belong to the first certificate in {where}. "
                 "Give the key that the certificate was requested with, and put the server's own certificate first."
             )
             raise KeyMismatch(message, path=self.key_origin)
-
-    def _require_order(self) -> None:
-        for number, (certificate, issuer) in enumerate(zip(self.chain, self.chain[1:], strict=False), 1):
-            if not _issued(issuer, certificate):
-                message = (
-                    f"The chain in {self.origin} is broken: certificate {number} ({_title(certificate)}) was issued by "
-                    f"{certificate.issuer.rfc4514_string()!r}, but certificate {number + 1} ({_title(issuer)}) did not "
-                    "sign it. The server's own certificate comes first, then each certificate's issuer."
-                )
-                raise ChainBroken(message, path=self.origin)
-
-    def _date_problems(self, now: datetime) -> list[CredentialError]:
-        found: list[CredentialError] = []
-        for number, certificate in enumerate(self.chain, 1):
-            which = f"Certificate {number} ({_title(certificate)}) in {self.origin}"
-            if now > certificate.not_valid_after_utc:
-                moment = certificate.not_valid_after_utc
-                message = f"{which} expired on {moment:%Y-%m-%d %H:%M:%S} UTC. Renew it."
-                found.append(Expired(message, path=self.origin))
-            if now < certificate.not_valid_before_utc:
-                moment = certificate.not_valid_before_utc
-                message = (
-                    f"{which} is not valid before {moment:%Y-%m-%d %H:%M:%S} UTC; "
-                    f"it is {now:%Y-%m-%d %H:%M:%S} UTC on this machine's clock."
-                )
-                found.append(NotYetValid(message, path=self.origin, not_before=moment))
-        return found
-
-    def _usage_problems(self) -> list[CredentialError]:
-        """RFC 5280, 4.2.1.3 and 4.2.1.12: an absent extension allows everything, a present one only what it lists."""
-        found: list[CredentialError] = []
-        extended = _extension(self.leaf, x509.ExtendedKeyUsage)
-        allowed = {x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.oid.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-        if extended is not None and not allowed.intersection(extended):
-            message = (
-                f"The certificate in {self.origin} is not for TLS servers: its extended key usage lacks serverAuth. "
-                "Is it a client certificate, or an intermediate?"
-            )
-            found.append(UsageNotAllowed(message, path=self.origin))
-        usage = _extension(self.leaf, x509.KeyUsage)
-        if usage is not None and not usage.digital_signature:
-            message = (
-                f"The certificate in {self.origin} may not sign handshakes: its key usage lacks digitalSignature, "
-                "which TLS 1.3 and every forward-secret suite of TLS 1.2 need."
-            )
-            found.append(UsageNotAllowed(message, path=self.origin))
-        return found
-
-    def _strength_problems(self) -> list[CredentialError]:
-        found: list[CredentialError] = []
-        for number, certificate in enumerate(self.chain, 1):
-            which = f"Certificate {number} ({_title(certificate)}) in {self.origin}"
-            weakness = _key_weakness(certificate, self.origin)
-            if weakness:
-                found.append(WeakKey(f"{which} {weakness}.", path=self.origin))
-            root = number > 1 and certificate.issuer == certificate.subject
-            if not root and isinstance(_signature_hash(certificate), _WEAK_HASHES):
-                algorithm = certificate.signature_algorithm_oid.dotted_string
-                message = f"{which} is signed with MD5 or SHA-1 ({algorithm}), which clients refuse. Have it reissued."
-                found.append(WeakKey(message, path=self.origin))
-        return found
 
 
 def password_from(path: str | os.PathLike[str], password: Password = None) -> bytes:
@@ -397,89 +316,3 @@ def password_from(path: str | os.PathLike[str], password: Password = None) -> by
             "password_file", os.fspath(path), "was given beside a password", "Give one of the two."
         )
     return pem.read_key_file(path, what="password").removesuffix(b"\n").removesuffix(b"\r")
-
-
-def _sorted_chain(leaf: x509.Certificate, others: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    """Put certificates that came in no order behind the leaf, each after the one that it issued."""
-    chain, left = [leaf], list(others)
-    while left:
-        last = chain[-1]
-        if last.issuer == last.subject:
-            break
-        found = next((other for other in left if _issued(other, last)), None)
-        if found is None:
-            break
-        left.remove(found)
-        chain.append(found)
-    return tuple(chain)
-
-
-def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    if isinstance(_signature_hash(certificate), _WEAK_HASHES):
-        # The library verifies no signature as weak as that. `check` reports it; the names decide what follows what.
-        return certificate.issuer == issuer.subject
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _subject_alternative_names(leaf: x509.Certificate, origin: str) -> tuple[str, ...]:
-    try:
-        extension = _extension(leaf, x509.SubjectAlternativeName)
-    except UnreadableCertificate as error:
-        raise UnreadableCertificate(f"The certificate in {origin} is malformed: {error}", path=origin) from error
-    if extension is None:
-        return ()
-    texts = [
-        *extension.get_values_for_type(x509.DNSName),
-        *(str(ip) for ip in extension.get_values_for_type(x509.IPAddress)),
-    ]
-    return tuple(dict.fromkeys(filter(None, map(_normal_or_empty, texts))))
-
-
-def _normal_or_empty(name: str) -> str:
-    try:
-        return names.normalise(name)
-    except ValueError:
-        return ""
-
-
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise UnreadableCertificate(f"its extensions cannot be read: {error}") from error
-
-
-def _public_key(certificate: x509.Certificate, origin: str) -> object:
-    try:
-        return certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        message = f"The public key of {_title(certificate)} in {origin} is of a kind that TLS has no use for: {error}."
-        raise UnreadableCertificate(message, path=origin) from error
-
-
-def _key_weakness(certificate: x509.Certificate, origin: str) -> str:
-    key = _public_key(certificate, origin)
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MINIMUM_RSA_SIZE:
-        return f"has an RSA key of {key.key_size} bits; at least {MINIMUM_RSA_SIZE} are needed"
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < MINIMUM_CURVE_SIZE:
-        return f"has a key on the curve {key.curve.name}; at least {MINIMUM_CURVE_SIZE} bits are needed"
-    if isinstance(key, dsa.DSAPublicKey):
-        return "has a DSA key, which no current version of TLS can use"
-    return ""
-
-
-def _signature_hash(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:
-    try:
-        return certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return None
-
-
-def _title(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number:x}"
