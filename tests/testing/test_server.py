@@ -7,7 +7,6 @@ import http.client
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import unittest
 from typing import TYPE_CHECKING, Any
