@@ -23,9 +23,12 @@ def check(
         str | None, typer.Argument(metavar="MODULE:APP", help="What would be served.", show_default=False)
     ] = None,
     config: Annotated[
-        list[Path] | None, typer.Option("--config", "-c", help="A configuration file, INI or TOML; may be repeated.")
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="A configuration file, INI or TOML; may be repeated."),
     ] = None,
-    app_dir: Annotated[Path, typer.Option("--app-dir", help="Where the application's module is.")] = Path(),
+    app_dir: Annotated[
+        Path, typer.Option("--app-dir", metavar="DIRECTORY", help="Where the application's module is.")
+    ] = Path(),
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     **settings: Any,
 ) -> None:

@@ -26,10 +26,22 @@ def run(
         bool, typer.Option("--factory", envvar="SECURESERVE_FACTORY", help="MODULE:APP is called to make it.")
     ] = False,
     interface: Annotated[
-        Interface, typer.Option("--interface", envvar="SECURESERVE_INTERFACE", help="How the application is called.")
+        Interface,
+        typer.Option(
+            "--interface",
+            envvar="SECURESERVE_INTERFACE",
+            metavar="wsgi|asgi",
+            help="How the application is called.",
+        ),
     ] = Interface.WSGI,
     app_dir: Annotated[
-        Path, typer.Option("--app-dir", envvar="SECURESERVE_APP_DIR", help="Where the application's module is.")
+        Path,
+        typer.Option(
+            "--app-dir",
+            envvar="SECURESERVE_APP_DIR",
+            metavar="DIRECTORY",
+            help="Where the application's module is.",
+        ),
     ] = Path(),
     self_signed: Annotated[
         bool,
@@ -44,6 +56,7 @@ def run(
         typer.Option(
             "--self-signed-name",
             envvar="SECURESERVE_SELF_SIGNED_NAME",
+            metavar="NAME",
             help="A name or address that certificate is to be for; may be repeated.",
             show_default="this machine",
         ),
@@ -51,7 +64,11 @@ def run(
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            "--config", "-c", envvar="SECURESERVE_CONFIG", help="A configuration file, INI or TOML; may be repeated."
+            "--config",
+            "-c",
+            envvar="SECURESERVE_CONFIG",
+            metavar="FILE",
+            help="A configuration file, INI or TOML; may be repeated.",
         ),
     ] = None,
     debug: Annotated[

@@ -92,6 +92,7 @@ def test_the_environment_sets_what_the_command_line_does_not(place: Path, fetch:
     environment = {"SECURESERVE_SOCKET_PORT": "0", "SECURESERVE_SERVER_NAME": "of the environment"}
     command = ["run", "app", "--config", "site.ini", "--server-name", "of the command line"]
     with ServerProcess(command, directory=place, environment=environment) as server:
+        assert "Server: of the command line\n" in fetch(server.url(), "--head")
     with ServerProcess(command[:-2], directory=place, environment=environment) as server:
         assert "of the environment" in fetch(server.url(), "--head")
 

@@ -65,6 +65,8 @@ def workplace(tmp_path: Path, tls_authority: Any, tls_credential: Any) -> Path:
     (tmp_path / "fullchain.pem").write_bytes(Path(credential.certificate_path).read_bytes())
     (tmp_path / "privkey.pem").write_bytes(Path(credential.private_key_path).read_bytes())
     (tmp_path / "privkey.pem").chmod(0o600)
+    # A terminal shows no progress either.
+    (tmp_path / ".curlrc").write_text("silent\nshow-error\n", encoding="utf-8")
     (tmp_path / "ca.pem").write_bytes(Path(tls_authority.cert_path).read_bytes())
     return tmp_path
 
@@ -157,15 +159,15 @@ class Shell:
             done = self._bash(["-c", text])
             assert done.returncode == 0, f"line {block.line}: {text}\n{done.stdout}{done.stderr}"
             if command.output.strip():
-                self._compare(command, done.stdout + done.stderr, block)
+                self._compare(command, done, block)
 
-    def _compare(self, command: Command, got: str, block: Block) -> None:
+    def _compare(self, command: Command, done: subprocess.CompletedProcess[str], block: Block) -> None:
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        got = done.stdout + done.stderr
         for named, real in self._ports.items():
             got = got.replace(f":{real}", f":{named}")
-        assert doctest.OutputChecker().check_output(command.output, got, flags), (
-            f"line {block.line}: {command.text}\n{got}"
-        )
+        matches = doctest.OutputChecker().check_output(command.output, got, flags)
+        assert matches, f"line {block.line}: {command.text}\n{got}"
 
     def _bash(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

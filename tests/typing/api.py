@@ -96,6 +96,7 @@ def errors(error: Any) -> str:
         secureserve.NoCredential,
         secureserve.NotYetValid,
         secureserve.OlderThanServed,
+        secureserve.Overloaded,
         secureserve.PeerError,
         secureserve.PeerTimeout,
         secureserve.PlainHTTPOnTLSPort,

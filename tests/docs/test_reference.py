@@ -1,0 +1,55 @@
+"""The reference says what the code says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import secureserve
+from secureserve import errors
+from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS
+from tests.docs.blocks import ROOT, pages
+from tests.docs.reference import PAGES
+
+
+@pytest.mark.parametrize("place", PAGES)
+def test_generated_pages_are_up_to_date(place: str) -> None:
+    """A page made from the code is what the code makes today; if not, run ``python -m tests.docs.reference``."""
+    assert (ROOT / "docs" / place).read_text(encoding="utf-8") == PAGES[place]()
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    """No setting is missing from the reference page."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    missing = [each.key for each in (*SETTINGS.values(), *ENGINE_SETTINGS.values()) if f"`{each.key}`" not in page]
+    assert not missing
+
+
+def test_the_facade_the_reference_and_the_typing_test_agree() -> None:
+    """Every public name is in the reference and is used by the typing test, and every error is public."""
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    typed = (ROOT / "tests" / "typing" / "api.py").read_text(encoding="utf-8")
+    assert set(errors.__all__) <= set(secureserve.__all__)
+    assert not [
+        name for name in secureserve.__all__ if not re.search(rf"^## {name}$|^\| `{name}` ", reference, re.MULTILINE)
+    ]
+    assert not [name for name in secureserve.__all__ if f"secureserve.{name}" not in typed]
+
+
+def test_settings_named_in_prose_exist() -> None:
+    """A page that speaks of ``server.X`` or ``SECURESERVE_X`` speaks of a setting that there is."""
+    keys = {setting.key for setting in (*SETTINGS.values(), *ENGINE_SETTINGS.values())}
+    variables = {setting.environment_variable for setting in (*SETTINGS.values(), *ENGINE_SETTINGS.values())}
+    strange = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        strange += [
+            f"{page.name}: {key}" for key in re.findall(r"^\s*(server\.\w+) = ", text, re.MULTILINE) if key not in keys
+        ]
+        strange += [
+            f"{page.name}: {name}"
+            for name in re.findall(r"\bSECURESERVE_[A-Z_]+\b", text)
+            if name not in variables and f"`{name}`" not in (ROOT / "docs/reference/commands.md").read_text()
+        ]
+    assert not strange
