@@ -152,7 +152,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         request.simple_response(_status_line(error.status_hint or 400), f"{error}\n")
 
     def _application_failed(self, request: HTTPRequest, error: Exception) -> None:
-        self.server.application_failed(request, error)
+        self.server.reporter.application_failed(request, error)
         if request.head_is_out:
             message = "the application failed in the middle of its response"
             raise ConnectionAbortedError(message) from error

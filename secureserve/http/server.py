@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cheroot.wsgi
 
-from secureserve import events
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import AlreadyStarted, HandshakeFailed, PeerError
+from secureserve.errors import AlreadyStarted, PeerError
 from secureserve.front.accounting import Accounting, Totals
 from secureserve.front.listener import Listener
-from secureserve.front.loop import Front, Observer
+from secureserve.front.loop import Front
 from secureserve.front.reverse_dns import ReverseDNS
 from secureserve.front.settings import FrontSettings
 from secureserve.front.systemd import adopt_from_systemd
@@ -27,18 +26,16 @@ from secureserve.http.gateway import WSGIGateway
 from secureserve.http.host import parse_host
 from secureserve.http.message import Limits
 from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
+from secureserve.http.reporter import Reporter
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.http.workers import Workers
-from secureserve.logs import ERROR_LOGGER, TLS_LOGGER
-from secureserve.rate_limit import RateLimitedLogger
+from secureserve.logs import ERROR_LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secureserve.clock import Clock
-    from secureserve.front.connection import Connection
     from secureserve.http.message import Message
-    from secureserve.http.request import HTTPRequest
     from secureserve.logs import AccessLog
 
 __all__ = ["HTTPServer"]
@@ -73,8 +70,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         publish: Is given the events of `secureserve.events`.
         clock: Tells the time.
 
-    Threads: `start` (or `serve`) blocks its thread; everything else by any thread, `stop` also by a signal handler or an
-    application.
+    Threads: `start` (or `serve`) blocks its thread; everything else by any thread, `stop` also by a signal handler or
+    an application.
     """
 
     max_request_header_size = 500 * 1024
@@ -115,15 +112,13 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self._given_listeners = tuple(listeners)
         self._unix_access = (unix_mode, unix_owner)
         self._when_ready: Callable[[], None] = _do_nothing
-        self._publish = publish or _nobody
         self._clock = clock
         self._accepted_queue = (accepted_queue_size, accepted_queue_timeout)
         self._front: Front | None = None
         self._interrupt: BaseException | None = None
         self._names: ReverseDNS | None = None
         self._listeners: tuple[Listener, ...] = ()
-        self._errors = RateLimitedLogger(logging.getLogger(ERROR_LOGGER))
-        self._peer_log = RateLimitedLogger(logging.getLogger(TLS_LOGGER))
+        self.reporter = Reporter(publish)
         self._preparing = threading.Lock()
         self._is_cancelled = False
         # Has one item while somebody may begin to stop; to take it is atomic.
@@ -209,7 +204,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 timeout=self.timeout,
                 clock=self._clock,
                 accounting=self.accounting,
-                observer=_Reporter(self),
+                observer=self.reporter,
                 converse=lambda connection: HTTPConnection(self, connection),
                 secure=secure,
                 reverse_dns=self._names,
@@ -248,7 +243,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         return self._is_ready.wait(timeout)
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, by the thread that starts the server, as soon as it answers; one callback at a time."""
+        """Have `callback` called as soon as the server answers, by the thread that starts it; one callback at a time."""
         self._when_ready = callback
 
     def stop(self) -> None:
@@ -288,7 +283,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         left = self.requests.stop(max(deadline, self._clock.monotonic() + THREADS_SECONDS))
         if left:
             self.error_log(
-                f"These threads still run the application after {self.shutdown_timeout} s, and are left: {', '.join(left)}",
+                f"These threads still run the application after {self.shutdown_timeout} s: {', '.join(left)}",
                 level=logging.ERROR,
             )
         front.close()
@@ -354,34 +349,6 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         except PeerError:
             return answer_to_plain_http()
         return answer_to_plain_http(location)
-
-    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
-        """Log what an application raised."""
-        self._errors.log(
-            logging.ERROR,
-            "application",
-            "The application raised while it answered %s %s.",
-            request.method.decode("latin-1"),
-            request.uri.decode("latin-1"),
-            exc_info=error,
-        )
-
-    def report(self, connection: Connection, error: PeerError) -> None:
-        """Log and announce a peer's fault."""
-        peer = _shown(connection)
-        self._peer_log.log(logging.INFO, error.reason, "%s: %s", peer, str(error))
-        if isinstance(error, HandshakeFailed):
-            self._publish(
-                events.HandshakeFailedEvent(
-                    peer, str(error), alert=error.alert, alert_sent_by_peer=error.alert_sent_by_peer
-                )
-            )
-
-    def report_bug(self, connection: Connection, error: Exception) -> None:
-        """Log a fault of our own."""
-        self._errors.log(
-            logging.ERROR, "bug", "A connection from %s was lost to a fault.", _shown(connection), exc_info=error
-        )
 
     # Inside.
 
@@ -467,27 +434,5 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         )
 
 
-class _Reporter(Observer):
-    """Takes the Front's word to the server's logs and events."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self._server = server
-
-    def refused(self, connection: Connection, error: PeerError) -> None:
-        self._server.report(connection, error)
-
-    def broken(self, connection: Connection, error: Exception) -> None:
-        self._server.report_bug(connection, error)
-
-
-def _shown(connection: Connection) -> str:
-    host, port = connection.client or connection.address
-    return f"{host}:{port}" if host else "a unix socket"
-
-
 def _do_nothing() -> None:
-    return
-
-
-def _nobody(_: object) -> None:
     return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates.store import CertificateStore
 from secureserve.http.server import HTTPServer
+from secureserve.http.reporter import Reporter
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.testing.bad import BadCredential, RefusedBy
 from secureserve.testing.credentials import IssuedCredential, write_private
@@ -188,22 +189,31 @@ class _JournalledServer(HTTPServer):
     def __init__(self, journal: Journal, *args: Any, **options: Any) -> None:
         self._journal = journal
         super().__init__(*args, **options)
-
-    def report(self, connection: Connection, error: PeerError) -> None:
-        self._journal.write(f"{connection.address[0]} {error.reason}: {error}")
-        super().report(connection, error)
-
-    def report_bug(self, connection: Connection, error: Exception) -> None:
-        self._journal.write("".join(traceback.format_exception(error)))
-        super().report_bug(connection, error)
-
-    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
-        self._journal.write("The application raised:\n" + "".join(traceback.format_exception(error)))
-        super().application_failed(request, error)
+        self.reporter = _JournallingReporter(journal)
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
         self._journal.write(msg)
         super().error_log(msg, level, traceback)
+
+
+class _JournallingReporter(Reporter):
+    """Writes what goes wrong for the test as well."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        super().__init__()
+
+    def refused(self, connection: Connection, error: PeerError) -> None:
+        self._journal.write(f"{connection.address[0]} {error.reason}: {error}")
+        super().refused(connection, error)
+
+    def broken(self, connection: Connection, error: Exception) -> None:
+        self._journal.write("".join(traceback.format_exception(error)))
+        super().broken(connection, error)
+
+    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
+        self._journal.write("The application raised:\n" + "".join(traceback.format_exception(error)))
+        super().application_failed(request, error)
 
 
 def _check(app: object, credential: object) -> None:
