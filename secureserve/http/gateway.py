@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import cheroot.wsgi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from secureserve.http.connection import HTTPConnection
     from secureserve.http.request import HTTPRequest
     from secureserve.http.server import HTTPServer
 
-__all__ = ["FileWrapper", "WSGIGateway", "connection_environ"]
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-ExcInfo = tuple[type[BaseException], BaseException, "TracebackType | None"]
+__all__ = ["FileWrapper", "WSGIGateway", "connection_environ", "registered_gateways"]
 
 BLOCK: Final = 64 * 1024
+
+
+def registered_gateways() -> dict[tuple[Any, int], type]:
+    """Return the gateways that applications can be called through, by version of WSGI: cheroot's registry."""
+    return dict(cheroot.wsgi.wsgi_gateways)
 
 
 class FileWrapper:
     """``wsgi.file_wrapper``: a file as a response.
 
-    Returned to the server as it is, with a Content-Length, it is sent without holding a worker thread, however slowly the
-    peer reads.
+    Returned to the server as it is, with a Content-Length, it is sent without holding a worker thread, however slowly
+    the peer reads. It is closed in every case, and then perhaps by another thread than the one that opened it.
     """
 
     def __init__(self, filelike: BinaryIO, blksize: int = BLOCK) -> None:
@@ -50,48 +55,49 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
     """
 
     req: HTTPRequest
+    started_response = False
 
     def __init__(self, req: HTTPRequest) -> None:
         self.req = req
-        self.started_response = False
         self.env = self.get_environ()
 
     def get_environ(self) -> dict[str, Any]:
         """Return the environ: what the server and the connection know, what the request says, what was found out."""
         req = self.req
-        message = req.message
-        conn = req.conn
-        environ = conn.environ().copy()
-        environ.update(message.environ_fields)
-        environ["REQUEST_METHOD"] = req.method.decode("ascii")
-        environ["REQUEST_URI"] = req.uri.decode("latin-1")
-        environ["PATH_INFO"] = req.path.decode("latin-1")
-        environ["QUERY_STRING"] = req.qs.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if message.version == (1, 1) else "HTTP/1.0"
-        environ["wsgi.input"] = req.rfile
-        name = conn.remote_name()
-        if name:
+        conn, message = req.conn, req.message
+        environ = {
+            **conn.environ(),
+            **message.environ_fields,
+            "REQUEST_METHOD": req.method.decode("ascii"),
+            "REQUEST_URI": req.uri.decode("latin-1"),
+            "PATH_INFO": req.path.decode("latin-1"),
+            "QUERY_STRING": req.qs.decode("latin-1"),
+            "SERVER_PROTOCOL": "HTTP/1.1" if message.version == (1, 1) else "HTTP/1.0",
+            "wsgi.input": req.rfile,
+        }
+        if conn.connection.lookup is not None and (name := conn.remote_name()):
             environ["REMOTE_HOST"] = name
         return environ
 
     def respond(self) -> None:
-        """Run the application and send its response."""
+        """Run the application and send its response.
+
+        Raises:
+            RuntimeError: It never called start_response.
+            Exception: Whatever it raised.
+        """
         response = self.req.server.wsgi_app(self.env, self.start_response)
         try:
             if isinstance(response, FileWrapper) and self._leave_to_front(response):
-                response = None
                 return
-            if isinstance(response, (list, tuple)) and len(response) == 1:
-                self._declare(response[0])
-            for chunk in response:
-                if chunk:
-                    self.write(chunk)
-            if not self.started_response:
-                message = "The application returned without calling start_response."
-                raise RuntimeError(message)
-        finally:
-            if hasattr(response, "close"):
-                response.close()
+            self._send(response)
+        except BaseException:
+            _close(response)
+            raise
+        try:
+            _close(response)
+        except Exception as error:  # noqa: BLE001 - the response is whole, whatever its iterable says to its end
+            self.req.server.reporter.application_failed(self.req, error)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -101,6 +107,7 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
         Raises:
             RuntimeError: It was called before, and without `exc_info`.
             TypeError: A status or field is not of type str.
+            ValueError: A status or field that would break the response apart, or that is the server's to set.
         """
         req = self.req
         if exc_info is not None:
@@ -111,15 +118,14 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
                 exc_info = None
             req.restart_response()
         elif self.started_response:
-            message = "start_response was called a second time, without exc_info."
-            raise RuntimeError(message)
-        self.started_response = True
+            raise RuntimeError("start_response was called a second time, without exc_info.")
         try:
             req.status = status.encode("latin-1")
             req.outheaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         except AttributeError:
-            message = "Status and header fields given to start_response are of type str (PEP 3333)."
-            raise TypeError(message) from None
+            raise TypeError("Status and header fields given to start_response are of type str (PEP 3333).") from None
+        req.check_response()
+        self.started_response = True
         return self.write
 
     def write(self, chunk: bytes) -> None:
@@ -128,42 +134,68 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
         Raises:
             RuntimeError: There was no start_response before.
             TypeError: It is not of type bytes.
-            ValueError: It is more than was declared; what was declared has been sent.
+            ValueError: It is more than was declared.
+            ConnectionError: The connection broke.
         """
         if not self.started_response:
-            message = "The application sent content before it called start_response."
-            raise RuntimeError(message)
+            raise RuntimeError("The application sent content before it called start_response.")
         if not isinstance(chunk, bytes):
-            message = f"A WSGI application yields bytes, and this one yielded {type(chunk).__name__}."
-            raise TypeError(message)
+            raise TypeError(f"A WSGI application yields bytes, and this one yielded {type(chunk).__name__}.")
         self.req.write(chunk)
 
-    def _declare(self, chunk: bytes) -> None:
-        """Declare the length of content that is there as a whole, where the application did not."""
+    def _send(self, response: Iterable[bytes]) -> None:
         req = self.req
-        if self.started_response and not any(name.lower() == b"content-length" for name, _ in req.outheaders):
-            req.outheaders.append((b"Content-Length", b"%d" % len(chunk)))
+        if isinstance(response, (list, tuple)) and len(response) == 1 and response[0] and self.started_response:
+            req.declare(len(response[0]))
+        for chunk in response:
+            if chunk:
+                self.write(chunk)
+                if not req.takes_content:
+                    break
+        if not self.started_response:
+            raise RuntimeError("The application returned without calling start_response.")
 
     def _leave_to_front(self, response: FileWrapper) -> bool:
-        length = next((value for name, value in self.req.outheaders if name.lower() == b"content-length"), b"")
-        if not self.started_response or not length.isdigit():
-            return False
-        self.req.write_blocks(_blocks(response, int(length)))
-        return True
+        return self.started_response and self.req.leave_to_front(_FileContent(response, self.req))
 
 
-def _blocks(response: FileWrapper, length: int) -> Generator[bytes, None, None]:
-    """Yield `length` bytes of a file, and close it, whatever happens."""
-    try:
-        while length > 0:
-            block = response.filelike.read(min(response.blksize, length))
+class _FileContent:
+    """As much of a file as was declared, in blocks.
+
+    Threads: those that flush the connection, one at a time.
+    """
+
+    def __init__(self, wrapper: FileWrapper, request: HTTPRequest) -> None:
+        self._wrapper = wrapper
+        self._request = request
+        self._left = -1
+
+    def __next__(self) -> bytes:
+        if self._left < 0:
+            self._left = self._request.body_sent
+        if not self._left:
+            raise StopIteration
+        try:
+            block = self._wrapper.filelike.read(min(self._wrapper.blksize, self._left))
             if not block:
-                message = "the file was shorter than the declared content length"
-                raise ConnectionAbortedError(message)
-            length -= len(block)
-            yield block
-    finally:
-        response.close()
+                raise ValueError(f"The file ended {self._left} bytes before the declared content length.")
+        except Exception as error:
+            self._request.server.reporter.application_failed(self._request, error)
+            raise ConnectionAbortedError("The file of a response could not be read.") from error
+        self._left -= len(block)
+        return block
+
+    def close(self) -> None:
+        try:
+            self._wrapper.close()
+        except Exception as error:  # noqa: BLE001 - the connection has nothing to do with it
+            self._request.server.reporter.application_failed(self._request, error)
+
+
+def _close(response: object) -> None:
+    close = getattr(response, "close", None)
+    if close is not None:
+        close()
 
 
 def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, Any]:
@@ -191,5 +223,3 @@ def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, An
     if conn.ssl_env:
         environ.update(conn.ssl_env)
     return environ
-
-
