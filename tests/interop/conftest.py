@@ -40,7 +40,7 @@ def serve(tls_credential: Any, tmp_path: Path, engine: str) -> Iterator[Callable
                     [
                         "run",
                         f"tests.interop.applications.{application}",
-                        *("--app-dir", str(pytest_root())),
+                        *("--app-dir", str(project_root())),
                         *("--socket-host", "127.0.0.1", "--socket-port", "0"),
                         *("--ssl-certificate", str(credential.certificate_path)),
                         *("--ssl-private-key", str(credential.private_key_path)),
@@ -56,7 +56,7 @@ def serve(tls_credential: Any, tmp_path: Path, engine: str) -> Iterator[Callable
         yield start
 
 
-def pytest_root() -> Path:
+def project_root() -> Path:
     """Return the directory above ``tests``."""
     from tests.docs.blocks import ROOT
 

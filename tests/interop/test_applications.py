@@ -110,7 +110,8 @@ def test_starlette_lives_from_start_to_stop(serve: Serve, session: Sessions) -> 
     assert chunked.text == hashlib.sha256(b"y" * 300_000).hexdigest()
     assert server.output.wait_for("lifespan: started")
     server.process.terminate()
-    assert server.output.wait_for("lifespan: stopped")
+    assert server.wait() == 0
+    assert "lifespan: stopped" in server.output.text
 
 
 SIZE = 100_000_000
