@@ -363,15 +363,13 @@ def _tls_policy() -> Kind:
 
 
 def _wsgi_version() -> Kind:
-    remedy = "Write (1, 0), which is PEP 3333's, or ('u', 0)."
+    remedy = "Write (1, 0), which is PEP 3333's."
 
     def accept(value: object) -> tuple[object, ...]:
         if isinstance(value, str):
             return read(value)
         if not isinstance(value, (tuple, list)):
             raise Unacceptable(f"is {_article(value)}, not a version", remedy)
-        if tuple(value) not in {(1, 0), ("u", 0)}:
-            raise Unacceptable("is not a version that is served", remedy)
         return tuple(value)
 
     def read(text: str) -> tuple[object, ...]:

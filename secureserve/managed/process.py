@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Process"]
 
 AFTER_SERVERS: Final = 76
-AFTER_EVERYTHING: Final = 99
 
 FILES: Final = (
     "ssl_certificate",
@@ -123,18 +122,26 @@ class Process:
             for channel, callback, priority in (
                 (REOPEN_LOGS, logfiles.reopen, None),
                 ("start", close_unclaimed, AFTER_SERVERS),
-                ("start", ready, AFTER_EVERYTHING),
             ):
-                if callback is not None:
-                    self.engine.subscribe(channel, callback, priority)
-                    stack.callback(self.engine.unsubscribe, channel, callback)
+                self.engine.subscribe(channel, callback, priority)
+                stack.callback(self.engine.unsubscribe, channel, callback)
             try:
                 self.engine.start()
             except StartFailed:
                 if signals is not None and signals.leaving:
                     return
                 raise
+            if ready is not None:
+                self._call(ready)
             self.engine.block()
+
+    def _call(self, ready: Callable[[], None]) -> None:
+        try:
+            ready()
+        except BaseException:
+            with contextlib.suppress(SecureServeError):
+                self.engine.exit()
+            raise
 
     def reload(self, read: Callable[[], Configuration] | None = None) -> None:
         """Take new certificates and what can change of the configuration into use, all or nothing.

@@ -388,14 +388,17 @@ class Server(ServerAttributes, ServerAdapter):
 
     def _make_httpserver(self, listeners: list[Listener] | tuple[Listener, ...]) -> Any:
         """Make an `HTTPServer` from the attributes."""
-        import cheroot.wsgi
-
         from secureserve.front.settings import FrontSettings
+        from secureserve.http.gateway import registered_gateways
         from secureserve.http.server import HTTPServer
         from secureserve.logs import AccessLog
 
         application = self._resolve_application()
         unix_owner = self._unix_owner()
+        gateways = registered_gateways()
+        if self.wsgi_version not in gateways:
+            remedy = f"There is one for {', '.join(map(str, gateways))}."
+            raise ConfigurationError("wsgi_version", self.wsgi_version, "has no gateway", remedy)
         tls = self._make_tls()
         httpserver = HTTPServer(
             self.bind_addr,
@@ -425,7 +428,7 @@ class Server(ServerAttributes, ServerAdapter):
         httpserver.max_request_header_size = self.max_request_header_size
         httpserver.max_request_body_size = self.max_request_body_size
         httpserver.wsgi_version = self.wsgi_version
-        httpserver.gateway = cheroot.wsgi.wsgi_gateways[self.wsgi_version]
+        httpserver.gateway = gateways[self.wsgi_version]
         httpserver.stats["Enabled"] = self.statistics
         if tls is not None:
             from secureserve.http.ssl_adapter import SSLAdapter
