@@ -39,7 +39,7 @@ class TLSInfo:
     server_name: str | None
     resumed: bool
     credential: Credential
-    peer_chain_der: tuple[bytes, ...] = ()
+    peer_chain_der: tuple[bytes, ...] = field(default=(), repr=False)
     library: str = ""
     _peer_chain: list[x509.Certificate] = field(default_factory=list, init=False, repr=False, compare=False)
     _environ: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from secureserve.testing.credentials import IssuedCredential
 from secureserve.testing.template import USAGES, Issuer, Template
 
@@ -87,6 +91,17 @@ def _forged(authority: Authority) -> IssuedCredential:
     impostor = Issuer(authority.certificate, authority.keys.take())
     forged = impostor.sign(_CLIENT, issued.private_key.public_key())
     return IssuedCredential((forged,), issued.private_key, issuer=impostor, parent_directory=authority.directory)
+
+
+def expired_list(authority: Authority, *revoked: IssuedCredential) -> bytes:
+    """Return a revocation list of the root, in PEM, that should have been replaced yesterday."""
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=authority.certificate.subject, last_update=_moment(-2), next_update=_moment(-1)
+    )
+    for issued in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(issued.leaf.serial_number).revocation_date(_moment(-2))
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(authority.root.private_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 CASES = {

@@ -317,7 +317,7 @@ class BuiltinConnection:
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except ssl.SSLEOFError as error:
-            if error.reason is None and _NAMES_UNEXPECTED_EOF:
+            if _NAMES_UNEXPECTED_EOF and getattr(error, "reason", None) is None:
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
             self._is_over = True
             return b""
