@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from secureserve.http.server import HTTPServer
@@ -80,3 +81,11 @@ def read_all(sock: socket.socket) -> bytes:
         while data := sock.recv(65536):
             received += data
     return received
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until `condition()` holds; what it asks about is counted, and not announced."""
+    event, deadline = threading.Event(), time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        event.wait(0.002)

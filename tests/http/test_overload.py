@@ -5,23 +5,12 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
-import threading
-import time
-from typing import Any
 
 import pytest
 
 from secureserve.front.settings import FrontSettings
 from secureserve.http.server import HTTPServer
-from tests.http.serving import DEADLINE, GET, Gate, connect, get, read_all, running
-
-
-def wait_for(condition: Any) -> None:
-    """Wait until `condition()` holds; what it asks about is counted, and not announced."""
-    event, deadline = threading.Event(), time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        event.wait(0.002)
+from tests.http.serving import DEADLINE, GET, Gate, connect, get, read_all, running, wait_for
 
 
 def blocked(stack: contextlib.ExitStack, server: HTTPServer, gate: Gate, count: int) -> list[socket.socket]:
