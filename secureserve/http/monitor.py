@@ -203,13 +203,14 @@ class Monitor:
     def _stand_in(self) -> None:
         """Take the Front's steps while every thread runs the application; queue what becomes ready."""
         front = self._front
-        connection = front.poll(TICK)
+        timeout = TICK
         for _ in range(STEPS_AT_ONCE):
+            connection = front.poll(timeout)
             if connection is None:
                 return
             if front.advance(connection):
                 self._workers.enqueue(connection)
-            connection = front.poll(0)
+            timeout = 0.0
 
     def _doze(self) -> None:
         """Sleep until the next deadline, or until a poll brings something."""
