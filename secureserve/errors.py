@@ -263,7 +263,7 @@ class BodyTruncated(PeerError, OSError):
     It is an OSError as well, so that frameworks which expect one from ``wsgi.input`` treat it as a disconnect.
     """
 
-    status_hint = 400
+    status_hint: int | None = 400
     reason = "body_truncated"
 
 

@@ -12,7 +12,7 @@ from secureserve.front.waiting import wait_for
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
     from secureserve.clock import Clock
     from secureserve.errors import PeerError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from secureserve.front.settings import FrontSettings, Timeouts
     from secureserve.tls.engines.base import Transport
 
-__all__ = ["TRANSITIONS", "Connection", "Conversation", "Need", "State"]
+__all__ = ["TRANSITIONS", "Connection", "Conversation", "Need", "Source", "State"]
 
 RECORD: Final = 16 * 1024
 """What one read asks for: the most that a TLS record carries (RFC 8446, 5.1)."""
@@ -143,6 +143,23 @@ class _NothingSaid:
 NOTHING_SAID: Final = _NothingSaid()
 
 
+class Source(Protocol):
+    """Content that is drawn as the peer takes it.
+
+    Threads: one at a time, not always the same.
+    """
+
+    def __next__(self) -> bytes:
+        """Return the next piece, which is never empty; StopIteration at the end.
+
+        Raises:
+            ConnectionAbortedError: There should be more, and is not.
+        """
+
+    def close(self) -> None:
+        """Let go of it; called once, at the end or earlier."""
+
+
 class Connection:
     """One accepted transport and all that is held for it.
 
@@ -196,7 +213,7 @@ class Connection:
         self.admitted = False
         self.out: deque[memoryview] = deque()
         self.out_size = 0
-        self.source: Generator[bytes, None, None] | None = None
+        self.source: Source | None = None
         self.linger = False
         self.keep_open = False
         self.plain_on_tls = False
@@ -288,12 +305,13 @@ class Connection:
         return data
 
     def _draw(self) -> None:
-        assert self.source is not None  # noqa: S101 - the caller has looked
-        block = next(self.source, b"")
-        if block:
-            self.queue(block)
-        else:
+        source = self.source
+        assert source is not None  # noqa: S101 - the caller has looked
+        try:
+            self.queue(next(source))
+        except StopIteration:
             self.source = None
+            source.close()
 
     def release(self) -> None:
         """Let go of everything that is held for the peer."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from secureserve.errors import BadRequest, BodyTruncated
+from secureserve.errors import BodyTruncated, PeerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["open_body"]
 
-READ_AHEAD = 64 * 1024
+READ_AHEAD: Final = 64 * 1024
+_NOTHING: Final = memoryview(b"")
 
 
 def open_body(reader: MessageReader, connection: Connection, proceed: Callable[[], None]) -> io.BufferedIOBase:
     """Return a binary file with the body of the request that `reader` has in hand.
 
-    A body that was gathered whole is in memory. A larger one is read as the application asks for it; reading then waits, and
-    raises `BodyTruncated` where the body ends early, is malformed, or comes too slowly.
+    A body that was gathered whole is in memory. A larger one is read as the application asks for it; reading then
+    waits, and raises `BodyTruncated` where the body ends early, is malformed, or comes too slowly.
 
     Args:
         reader: Has read the head and the first part of the body.
         connection: Where the rest comes from.
-        proceed: Called before the first wait, so that a client which waits for 100 (Continue) is answered.
+        proceed: Called before each wait, so that a client which waits for 100 (Continue) is answered.
     """
-    content = reader.take_content()
     if reader.message.complete:
-        return io.BytesIO(content[0] if len(content) == 1 else b"".join(content))
-    return io.BufferedReader(_Stream(reader, connection, content, proceed), READ_AHEAD)
+        return io.BytesIO(reader.take_content())
+    return io.BufferedReader(_Stream(reader, connection, proceed), READ_AHEAD)
 
 
 class _Stream(io.RawIOBase):
@@ -43,14 +43,11 @@ class _Stream(io.RawIOBase):
     Threads: the worker thread that runs the request.
     """
 
-    def __init__(
-        self, reader: MessageReader, connection: Connection, content: list[bytes], proceed: Callable[[], None]
-    ) -> None:
+    def __init__(self, reader: MessageReader, connection: Connection, proceed: Callable[[], None]) -> None:
         self._reader = reader
         self._connection = connection
         self._proceed = proceed
-        self._content = content
-        self._offset = 0
+        self._content = _NOTHING
         self._error: BodyTruncated | None = None
         connection.begin_body()
 
@@ -58,38 +55,50 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        while not self._content:
-            if self._reader.message.complete:
-                return 0
-            self._fill()
-        first = self._content[0]
-        taken = min(len(view), len(first) - self._offset)
-        view[:taken] = first[self._offset : self._offset + taken]
-        self._offset += taken
-        if self._offset == len(first):
-            del self._content[0]
-            self._offset = 0
+        if not self._content and not self._fill():
+            return 0
+        view, content = memoryview(buffer), self._content
+        taken = min(len(view), len(content))
+        view[:taken] = content[:taken]
+        self._content = content[taken:]
         return taken
 
-    def _fill(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._proceed()
+    def readall(self) -> bytes:
+        pieces = []
+        while self._content or self._fill():
+            pieces.append(self._content)
+            self._content = _NOTHING
+        return b"".join(pieces)
+
+    def _fill(self) -> bool:
+        """Wait for more content; return whether there is some."""
+        reader = self._reader
+        while True:
+            if self._error is not None:
+                raise self._error
+            content = reader.take_content()
+            if content:
+                self._content = memoryview(content)
+                return True
+            if reader.message.complete:
+                return False
+            self._read()
+
+    def _read(self) -> None:
         try:
+            self._proceed()
             data = self._connection.read()
-            if not data:
-                message = "The request body ended before its declared end."
-                raise BodyTruncated(message)
-            self._reader.feed(data)
-        except BadRequest as error:
+            if data:
+                self._reader.feed(data)
+                return
+        except PeerError as error:
             self._fail(str(error), error.status_hint)
         except OSError as error:
             # A reset and a silence are alike to the application: what it has is not the whole.
-            self._fail(str(error), getattr(error, "status_hint", None))
-        self._content = self._reader.take_content()
+            self._fail(f"The connection broke before the end of the request body: {error}", None)
+        self._fail("The connection ended before the end of the request body.", BodyTruncated.status_hint)
 
-    def _fail(self, message: str, status: int | None) -> None:
+    def _fail(self, message: str, status: int | None) -> NoReturn:
         self._error = BodyTruncated(message)
         self._error.status_hint = status
         raise self._error from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import cheroot.server
@@ -32,16 +33,17 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
     Threads: the one that has the connection.
     """
 
+    RequestHandlerClass = HTTPRequest
+    """What requests are made of; a subclass of `HTTPRequest`."""
+
     def __init__(self, server: HTTPServer, connection: Connection) -> None:
         self.server = server
         self.connection = connection
         self.reader = MessageReader(server.limits)
         self.requests_seen = 0
-        tls = connection.transport.tls
-        self.tls = tls
-        self.scheme = b"http" if tls is None else b"https"
-        self.ssl_env: dict[str, Any] | None = None if tls is None else tls.environ()
-        self.extra_lines = server.hsts_line if tls is not None else b""
+        self.tls = connection.transport.tls
+        self.scheme = b"http" if self.tls is None else b"https"
+        self.extra_lines = b"" if self.tls is None else server.hsts_line
         self.remote_addr, self.remote_port = connection.client or ("", 0)
         self.peercreds_enabled = server.peercreds_enabled
         self.peercreds_resolve_enabled = server.peercreds_resolve_enabled
@@ -51,6 +53,11 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
     def socket(self) -> Any:
         """The accepted socket."""
         return self.connection.transport.sock
+
+    @property
+    def ssl_env(self) -> dict[str, str] | None:
+        """What is known of TLS, by mod_ssl's names; None on a plain connection."""
+        return None if self.tls is None else self.tls.environ()
 
     def environ(self) -> dict[str, Any]:
         """Return the part of the environ that all requests of the connection share."""
@@ -74,10 +81,6 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
             user, group = self.resolve_peer_creds()
             environ |= {"X_REMOTE_USER": str(user), "X_REMOTE_GROUP": str(group), "REMOTE_USER": str(user)}
         return environ
-
-    def must_close(self) -> bool:
-        """Return whether the server wants no more requests on this connection."""
-        return self.server.draining
 
     # The conversation, as the Front knows it.
 
@@ -110,53 +113,64 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
             return response
         if error.status_hint is None:
             return b""
-        fields = (("Retry-After", "1"),) if error.status_hint == 503 else ()  # noqa: PLR2004
+        fields = (("Retry-After", "1"),) if error.status_hint == HTTPStatus.SERVICE_UNAVAILABLE else ()
         text = f"{error}\n".encode()
         self._log(message, b"%d" % error.status_hint, len(text), time.time(), 0.0)
-        return complete_response(
-            self.server, error.status_hint, text, bodyless=message.method == b"HEAD", fields=fields
-        )
+        return complete_response(self, error.status_hint, text, head_only=message.method == b"HEAD", fields=fields)
 
     def run(self) -> bool:
         """Run the request that is ready."""
-        began = time.time()
-        reader = self.reader
-        message = reader.message
+        log = self.server.access_log
+        logs = log is not None and log.enabled
+        began = time.time() if logs else 0.0
+        message = self.reader.message
         self.requests_seen += 1
-        request = HTTPRequest(self.server, self)
+        request = self.RequestHandlerClass(self.server, self)
         try:
             request.respond()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BodyTruncated as error:
-            self._body_failed(request, error)
-        except ConnectionError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever an application raises costs this response, no more
-            self._application_failed(request, error)
+        except BaseException as error:  # noqa: BLE001 - whatever an application raises costs this response, no more
+            self._respond_to_failure(request, error)
         finally:
-            self._log(message, request.status[:3], request.body_sent, began, time.time() - began)
+            if logs:
+                self._log(message, request.status[:3], request.body_sent, began, time.time() - began)
+        if request.lost is not None:
+            # The application may have swallowed it.
+            raise request.lost
         if not message.complete:
             self.connection.linger = True
             return False
-        reader.next()
+        self.reader.next()
         return not request.close_connection
 
     def close(self) -> None:
         """Let go of what refers back here."""
         self.reader.close()
 
-    def _body_failed(self, request: HTTPRequest, error: BodyTruncated) -> None:
+    def _respond_to_failure(self, request: HTTPRequest, error: BaseException) -> None:
+        """Tell the client that there is no response, or no whole one, as far as it can still be told."""
+        if request.lost is not None:
+            # There is nobody to tell, and what the application makes of that is no fault of its own.
+            if isinstance(request.lost.__cause__, PeerError):
+                self.server.accounting.refused("slow_reader")
+            raise request.lost
+        request.close_connection = True
+        truncation = _find_truncation(error)
+        if truncation is None:
+            self.server.reporter.application_failed(request, error)
+        else:
+            self.server.accounting.refused(truncation.reason)
+            self.server.reporter.refused(self.connection, truncation)
+        if request.is_whole:
+            return
         if request.head_is_out:
-            raise ConnectionAbortedError(str(error)) from error
-        request.simple_response(_status_line(error.status_hint or 400), f"{error}\n")
-
-    def _application_failed(self, request: HTTPRequest, error: Exception) -> None:
-        self.server.reporter.application_failed(request, error)
-        if request.head_is_out:
-            message = "the application failed in the middle of its response"
-            raise ConnectionAbortedError(message) from error
-        request.simple_response(INTERNAL_ERROR, "The server failed to answer this request.\n")
+            raise ConnectionAbortedError("The application failed in the middle of its response.") from error
+        if truncation is None:
+            request.simple_response(INTERNAL_ERROR, "The server failed to answer this request.\n")
+        else:
+            status = HTTPStatus(truncation.status_hint or HTTPStatus.BAD_REQUEST)
+            request.simple_response(f"{status.value} {status.phrase}", f"{truncation}\n")
 
     def _log(self, message: Message, status: bytes, size: int, began: float, seconds: float) -> None:
         log = self.server.access_log
@@ -166,7 +180,6 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         log.write(
             AccessRecord(
                 remote_addr=self.remote_addr,
-                
                 time=began,
                 method=message.method.decode("latin-1"),
                 target=message.target.decode("latin-1"),
@@ -182,5 +195,8 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         )
 
 
-def _status_line(status: int) -> str:
-    return f"{status} {'Bad Request' if status == 400 else 'Request Timeout' if status == 408 else 'Content Too Large'}"  # noqa: PLR2004
+def _find_truncation(error: BaseException | None) -> BodyTruncated | None:
+    """Return the failure of the request's body that led to `error`, if that was it: frameworks wrap it in their own."""
+    while error is not None and not isinstance(error, BodyTruncated):
+        error = error.__cause__ or error.__context__
+    return error

@@ -156,7 +156,10 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
             raise RuntimeError("The application returned without calling start_response.")
 
     def _leave_to_front(self, response: FileWrapper) -> bool:
-        return self.started_response and self.req.leave_to_front(_FileContent(response, self.req))
+        req = self.req
+        if not self.started_response or req.declared is None:
+            return False
+        return req.leave_to_front(_FileContent(response, req.declared, req))
 
 
 class _FileContent:
@@ -165,24 +168,26 @@ class _FileContent:
     Threads: those that flush the connection, one at a time.
     """
 
-    def __init__(self, wrapper: FileWrapper, request: HTTPRequest) -> None:
+    def __init__(self, wrapper: FileWrapper, length: int, request: HTTPRequest) -> None:
         self._wrapper = wrapper
+        self._left = length
         self._request = request
-        self._left = -1
 
     def __next__(self) -> bytes:
-        if self._left < 0:
-            self._left = self._request.body_sent
         if not self._left:
             raise StopIteration
         try:
-            block = self._wrapper.filelike.read(min(self._wrapper.blksize, self._left))
-            if not block:
-                raise ValueError(f"The file ended {self._left} bytes before the declared content length.")
+            block = self._read()
         except Exception as error:
             self._request.server.reporter.application_failed(self._request, error)
             raise ConnectionAbortedError("The file of a response could not be read.") from error
         self._left -= len(block)
+        return block
+
+    def _read(self) -> bytes:
+        block = self._wrapper.filelike.read(min(self._wrapper.blksize, self._left))
+        if not block:
+            raise ValueError(f"The file ended {self._left} bytes before the declared content length.")
         return block
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class Reporter(Observer):
             logging.ERROR, "bug", "A connection from %s was lost to a fault.", _shown(connection), exc_info=error
         )
 
-    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
+    def application_failed(self, request: HTTPRequest, error: BaseException) -> None:
         """Tell of what an application raised."""
         self._ours.log(
             logging.ERROR,

@@ -6,30 +6,33 @@ import re
 import time
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 import cheroot.server
 
+from secureserve.errors import PeerError
 from secureserve.http.body import open_body
+from secureserve.http.fields import ResponseFields, check_status
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
+    from secureserve.front.connection import Source
     from secureserve.http.connection import HTTPConnection
     from secureserve.http.server import HTTPServer
 
-__all__ = ["HTTPRequest", "complete_response"]
+__all__ = ["CONTINUE", "HTTPRequest", "complete_response"]
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+RESET_CONTENT: Final = b"205"
+NOT_MODIFIED: Final = b"304"
 
 JOINED_AT_MOST: Final = 15 * 1024
 """Head and body up to this size leave as one TLS record, whose 16 KiB they must fit (RFC 8446, 5.1)."""
 
-_ILLEGAL_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_FIELD_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_STATUS: Final = re.compile(rb"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*|[2-5][0-9][0-9]")
+_AUTHORITY_END: Final = re.compile(rb"[/?]")
 _QUOTED_SLASH: Final = re.compile(rb"(?i)(%2f)")
-_HOP_BY_HOP: Final = frozenset({b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer", b"proxy-authenticate"})
-_WITHOUT_CONTENT: Final = frozenset({b"204", b"304"})
+_WITHOUT_CONTENT: Final = frozenset({b"204", RESET_CONTENT, NOT_MODIFIED})
 
 _date_line = b""
 _date_second = 0
@@ -39,52 +42,91 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
     """One request and its response, as gateways know it from cheroot.
 
     A gateway reads `method`, `uri`, `path`, `qs`, `inheaders`, `rfile` and so on; sets `status` (bytes) and appends to
-    `outheaders` (pairs of bytes); then calls `write` as often as it has something. The head is sent with the first of the
-    content, in one piece where it fits.
+    `outheaders` (pairs of bytes); then calls `write` as often as it has something. The head is sent with the first of
+    the content, in one piece where it fits.
+
+    Attributes:
+        message: The request as it was read.
+        declared: The length of the response's content, as it was declared; None where it was not.
+        lost: What broke the connection while the response was sent, or None.
 
     Threads: the worker thread that runs the request.
     """
 
+    # Defaults belong to the class: a request changes few of them.
+    ready = True
+    started_request = True
+    proxy_mode = False
+    strict_mode = True
+    authority = b""
+    status = b""
+    sent_headers = False
+    chunked_write = False
+    body_sent = 0
+    declared: int | None = None
+    lost: ConnectionError | None = None
+    _head = b""
+    _fields: ResponseFields | None = None
+    _inheaders: dict[bytes, bytes] | None = None
+
     def __init__(self, server: HTTPServer, conn: HTTPConnection) -> None:
-        message = conn.reader.message
+        self.message = message = conn.reader.message
         self.server = server
         self.conn = conn
-        self.message = message
-        self.ready = True
-        self.started_request = True
         self.method = message.method
         self.uri = message.target
-        self.scheme = conn.scheme
-        self.authority, self.path, self.qs = _split_target(message.target)
-        self.request_protocol = b"HTTP/1.1" if message.version == (1, 1) else b"HTTP/1.0"
-        self.response_protocol = "HTTP/1.1" if message.version == (1, 1) and server.protocol != "HTTP/1.0" else "HTTP/1.0"
+        self.path, _, self.qs = message.target.partition(b"?")
+        if b"%" in self.path or not self.path.startswith(b"/"):
+            self.authority, self.path, self.qs = _split_target(message.target)
         self.rfile = open_body(conn.reader, conn.connection, self._continue)
-        self.chunked_read = message.chunked
         self.close_connection = not message.keep_alive
         self.outheaders: list[tuple[bytes, bytes]] = []
-        self.status = b""
-        self.sent_headers = False
-        self.chunked_write = False
-        self.body_sent = 0
-        self._head = b""
         self._without_content = message.method == b"HEAD"
-        self._declared: int | None = None
-        self._inheaders: dict[bytes, bytes] | None = None
+
+    @property
+    def scheme(self) -> bytes:
+        """``b"https"`` or ``b"http"``."""
+        return self.conn.scheme
+
+    @property
+    def request_protocol(self) -> bytes:
+        """The version that the client speaks."""
+        return b"HTTP/1.1" if self.message.version == (1, 1) else b"HTTP/1.0"
+
+    @property
+    def response_protocol(self) -> str:
+        """The version whose features the response may use: the lower of the client's and the server's."""
+        return "HTTP/1.1" if self.message.version == (1, 1) and self.server.protocol != "HTTP/1.0" else "HTTP/1.0"
+
+    @property
+    def chunked_read(self) -> bool:
+        """Whether the request's body came in chunks."""
+        return self.message.chunked
 
     @property
     def inheaders(self) -> dict[bytes, bytes]:
         """The request's fields by their names in Title-Case; repeated ones joined."""
         if self._inheaders is None:
-            self._inheaders = fields = {}
-            for name, value in self.message.fields:
-                key = name.title()
-                fields[key] = fields[key] + b", " + value if key in fields else value
+            self._inheaders = {
+                name.removeprefix("HTTP_").replace("_", "-").title().encode("ascii"): value.encode("latin-1")
+                for name, value in self.message.environ_fields.items()
+            }
         return self._inheaders
 
     @property
     def head_is_out(self) -> bool:
         """Whether the response has begun, so that no other can take its place."""
         return self.sent_headers and not self._head
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a response whose length was declared has been sent."""
+        return self.head_is_out and (self._without_content or self.body_sent == self.declared)
+
+    @property
+    def takes_content(self) -> bool:
+        """Whether content given to `write` goes anywhere: not in answer to HEAD, nor with 204, 205 and 304."""
+        return not self._without_content
 
     def respond(self) -> None:
         """Let the gateway answer, and complete its response."""
@@ -95,16 +137,36 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         """Send what is still due: a head without content, the last chunk.
 
         Raises:
-            ConnectionAbortedError: The content was shorter than its declared length.
+            ValueError: The content was shorter than its declared length.
+            ConnectionError: The connection broke.
         """
-        self.ensure_headers_sent()
-        if self.chunked_write and not self._without_content:
-            self._send(b"0\r\n\r\n")
+        if not self.sent_headers:
+            if not self._without_content:
+                self.declare(0)
+            self.ensure_headers_sent()
+        if self.declared is not None and self.body_sent < self.declared and not self._without_content:
+            raise ValueError(f"The response had {self.body_sent} of the {self.declared} bytes that it declared.")
+        if self.chunked_write:
+            self._send(LAST_CHUNK)
         elif self._head:
             self._send(b"")
-        if self._declared is not None and self.body_sent < self._declared and not self._without_content:
-            message = f"the response had {self.body_sent} of the {self._declared} bytes that it declared"
-            raise ConnectionAbortedError(message)
+
+    def check_response(self) -> None:
+        """Check `status` and `outheaders`.
+
+        Raises:
+            ValueError: A status or field that would break the response apart, or that is the server's to set.
+        """
+        check_status(self.status)
+        self._fields = fields = ResponseFields(self.outheaders)
+        self.declared = fields.content_length
+
+    def declare(self, length: int) -> None:
+        """Declare how much content there is, where the application did not and the status allows any."""
+        if not self.sent_headers:
+            self._checked_fields()
+            if self.declared is None and self.status[:3] not in _WITHOUT_CONTENT:
+                self.declared = length
 
     def ensure_headers_sent(self) -> None:
         """Make the head, if that was not done."""
@@ -118,121 +180,118 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         Raises:
             ValueError: A status or field that would break the response apart, or that is the server's to set.
         """
-        status = self.status
-        if not _STATUS.fullmatch(status):
-            message = f"{status!r} is not the status of a final response"
-            raise ValueError(message)
-        names = self._check_fields()
-        code = status[:3]
+        server = self.server
+        fields = self._checked_fields()
+        if fields.close or not self.message.complete or server.draining:
+            self.close_connection = True
+        lines = [server.status_line_start, self.status, b"\r\n", *fields.lines]
+        self._frame(lines)
+        if not fields.has_date:
+            lines.append(_date())
+        if not fields.has_server:
+            lines.append(server.server_line)
+        lines += (self.conn.extra_lines, b"\r\n")
+        self._head = b"".join(lines)
+
+    def _frame(self, lines: list[bytes]) -> None:
+        """Decide how the end of the content is told (RFC 9112, 6.3), and whether the connection stays."""
         http11 = self.response_protocol == "HTTP/1.1"
-        lines = [self.server.status_line_start, status, b"\r\n"]
+        code = self.status[:3]
         if code in _WITHOUT_CONTENT:
             self._without_content = True
-        elif self._declared is None:
-            if not http11:
-                # An HTTP/1.0 client takes the end of the connection for the end of the content.
-                self.close_connection = self.close_connection or not self._without_content
-            elif self.method != b"HEAD":
+            if code != NOT_MODIFIED:
+                self.declared = 0 if code == RESET_CONTENT else None
+        elif self.declared is None and not self._without_content:
+            if http11:
                 self.chunked_write = True
                 lines.append(b"Transfer-Encoding: chunked\r\n")
-        if not self.message.complete or self.conn.must_close():
-            self.close_connection = True
-        for name, value in self.outheaders:
-            if code == b"204" and name.lower() == b"content-length":
-                continue
-            lines += (name, b": ", value, b"\r\n")
-        if b"connection" not in names:
-            if self.close_connection:
-                lines.append(b"Connection: close\r\n")
-            elif not http11:
-                lines.append(b"Connection: keep-alive\r\n")
-        if b"date" not in names:
-            lines.append(_date())
-        if b"server" not in names:
-            lines.append(self.server.server_line)
-        lines.append(self.conn.extra_lines)
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
+            else:
+                # An HTTP/1.0 client takes the end of the connection for the end of the content.
+                self.close_connection = True
+        if self.declared is not None:
+            lines.append(b"Content-Length: %d\r\n" % self.declared)
+        if self.close_connection:
+            lines.append(b"Connection: close\r\n")
+        elif not http11:
+            lines.append(b"Connection: keep-alive\r\n")
 
     def write(self, chunk: bytes) -> None:
         """Send content.
 
         Raises:
-            ValueError: It is more than was declared; what was declared has been sent.
+            ValueError: It is more than was declared. If the head was out, what was declared has been sent.
+            ConnectionError: The connection broke.
         """
         self.ensure_headers_sent()
         if self._without_content or not chunk:
             return
-        excess = 0 if self._declared is None else self.body_sent + len(chunk) - self._declared
-        if excess > 0:
-            chunk = chunk[:-excess]
-        self.body_sent += len(chunk)
-        if self.chunked_write:
-            self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        else:
-            self._send(chunk)
-        if excess > 0:
-            message = f"the response has {excess} bytes more than it declared"
-            raise ValueError(message)
+        size = len(chunk)
+        if self.declared is not None and self.body_sent + size > self.declared:
+            excess = self.body_sent + size - self.declared
+            if self.head_is_out:
+                self.body_sent = self.declared
+                self._send(chunk[:-excess])
+            raise ValueError(f"The response has {excess} bytes more than it declared.")
+        self.body_sent += size
+        self._send(b"%x\r\n%b\r\n" % (size, chunk) if self.chunked_write else chunk)
 
     def restart_response(self) -> None:
         """Forget a head that was made and has not left, so that another can take its place."""
-        self.sent_headers, self._head, self.chunked_write, self._declared = False, b"", False, None
+        self.sent_headers, self._head, self.chunked_write = False, b"", False
+        self.declared = self._fields = None
         self._without_content = self.method == b"HEAD"
         self.close_connection = not self.message.keep_alive
 
-    def write_blocks(self, blocks: Generator[bytes, None, None]) -> None:
-        """Leave content of the declared length to the Front, which draws it as the peer takes it."""
+    def leave_to_front(self, source: Source) -> bool:
+        """Leave content of the declared length to the Front, which draws it as the peer takes it.
+
+        Returns:
+            Whether it was taken, and closing `source` is the Front's from now on.
+        """
         self.ensure_headers_sent()
-        if self._without_content:
-            return
+        if self._without_content or self.declared is None or self.body_sent:
+            return False
         self._send(b"")
-        self.body_sent = self._declared or 0
-        self.conn.connection.source = blocks
+        self.body_sent = self.declared
+        self.conn.connection.source = source
+        return True
 
     def simple_response(self, status: str | bytes, msg: str | bytes = "") -> None:
         """Send a whole response of plain text, and keep the connection for no other."""
-        self.close_connection = True
-        text = status.encode("latin-1") if isinstance(status, str) else bytes(status)
+        self.status = status.encode("latin-1") if isinstance(status, str) else status
         body = msg.encode() if isinstance(msg, str) else msg
-        self.status, self.sent_headers, self._head = text, True, b""
-        self.chunked_write, self._declared = False, None
-        self.body_sent = 0 if self.method == b"HEAD" else len(body)
-        self.conn.connection.write(complete_response(self.server, text, body, bodyless=self.method == b"HEAD"))
+        head_only = self.method == b"HEAD"
+        self.close_connection = self.sent_headers = self._without_content = True
+        self._head, self.chunked_write, self.declared = b"", False, None
+        self.body_sent = 0 if head_only else len(body)
+        self._send(complete_response(self.conn, self.status, body, head_only=head_only))
 
-    def _check_fields(self) -> set[bytes]:
-        names = set()
-        for name, value in self.outheaders:
-            if not _FIELD_NAME.fullmatch(name) or _ILLEGAL_VALUE.search(value):
-                message = f"the response field {name!r} has a character that a field must not have"
-                raise ValueError(message)
-            lower = name.lower()
-            names.add(lower)
-            if lower == b"content-length":
-                self._declare(value)
-            elif lower == b"connection":
-                self.close_connection = self.close_connection or b"close" in value.lower()
-            elif lower in _HOP_BY_HOP:
-                message = f"the response field {name!r} is the server's to set (PEP 3333)"
-                raise ValueError(message)
-        return names
-
-    def _declare(self, value: bytes) -> None:
-        if not value.isdigit() or (self._declared is not None and self._declared != int(value)):
-            message = f"the response declares the content length {value!r}"
-            raise ValueError(message)
-        self._declared = int(value)
+    def _checked_fields(self) -> ResponseFields:
+        fields = self._fields
+        if fields is None or fields.count != len(self.outheaders):
+            self.check_response()
+            fields = self._fields
+            assert fields is not None  # noqa: S101 - made by the check
+        return fields
 
     def _send(self, data: bytes) -> None:
+        write = self.conn.connection.write
         head = self._head
-        if head:
-            self._head = b""
-            if len(head) + len(data) <= JOINED_AT_MOST:
-                data = head + data
-            else:
-                self.conn.connection.write(head)
-        if data:
-            self.conn.connection.write(data)
+        try:
+            if head:
+                self._head = b""
+                if len(head) + len(data) <= JOINED_AT_MOST:
+                    data = head + data
+                else:
+                    write(head)
+            if data:
+                write(data)
+        except ConnectionError as error:
+            self.lost = error
+            raise
+        except PeerError as error:
+            self.lost = ConnectionAbortedError(str(error))
+            raise self.lost from error
 
     def _continue(self) -> None:
         """Answer a client that waits for 100 (Continue), once, and unless the final response has begun."""
@@ -243,32 +302,30 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
                 self.conn.connection.write(CONTINUE)
 
 
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
 def complete_response(
-    server: HTTPServer,
+    conn: HTTPConnection,
     status: bytes | int,
     body: bytes,
     *,
-    bodyless: bool = False,
+    head_only: bool = False,
     fields: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
     """Return a response of plain text after which the connection is closed."""
     if isinstance(status, int):
         status = f"{status} {HTTPStatus(status).phrase}".encode("ascii")
-    more = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+    server: Any = conn.server
     return b"".join(
         (
             server.status_line_start,
             status,
             b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body),
-            more,
+            "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1"),
             b"Connection: close\r\n",
             _date(),
             server.server_line,
+            conn.extra_lines,
             b"\r\n",
-            b"" if bodyless else body,
+            b"" if head_only else body,
         )
     )
 
@@ -279,9 +336,11 @@ def _split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
     if not target.startswith(b"/"):
         if target == b"*":
             return b"", b"*", b""
-        authority, slash, rest = target.partition(b"://")[2].partition(b"/")
-        authority, mark, query = authority.partition(b"?")
-        target = slash + rest if slash else b"/" + mark + query
+        rest = target.partition(b"://")[2]
+        authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+        target = rest[len(authority) :]
+        if not target.startswith(b"/"):
+            target = b"/" + target
     path, _, query = target.partition(b"?")
     if b"%" in path:
         # An encoded slash is data, not a separator: it stays as it is (RFC 3986, 2.2).
@@ -299,5 +358,3 @@ def _date() -> bytes:
         _date_line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")
         _date_second = second
     return _date_line
-
-

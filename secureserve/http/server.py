@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cheroot.wsgi
 
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import AlreadyStarted, PeerError
+from secureserve.errors import AlreadyStarted, ConfigurationError, PeerError
 from secureserve.front.accounting import Accounting, Totals
 from secureserve.front.listener import Listener
 from secureserve.front.loop import Front
@@ -27,6 +27,7 @@ from secureserve.http.host import parse_host
 from secureserve.http.message import Limits
 from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.reporter import Reporter
+from secureserve.http.request import HTTPRequest
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.http.workers import Workers
 from secureserve.logs import ERROR_LOGGER
@@ -78,6 +79,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     max_request_body_size = 100 * 1024 * 1024
     version = SOFTWARE
     software = SOFTWARE
+    ConnectionClass: type[HTTPConnection] = HTTPConnection
     gateway: Any
     ssl_adapter: Any = None
     _start_time: float | None
@@ -205,7 +207,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 clock=self._clock,
                 accounting=self.accounting,
                 observer=self.reporter,
-                converse=lambda connection: HTTPConnection(self, connection),
+                converse=lambda connection: self.ConnectionClass(self, connection),
                 secure=secure,
                 reverse_dns=self._names,
             )
@@ -388,6 +390,17 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         )
         if self.gateway is cheroot.wsgi.Gateway_10:
             self.gateway = WSGIGateway
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Refuse extensions that were made for cheroot's own way of reading requests, which is not ours."""
+        for name, given, base in (
+            ("ConnectionClass", self.ConnectionClass, HTTPConnection),
+            ("RequestHandlerClass", self.ConnectionClass.RequestHandlerClass, HTTPRequest),
+        ):
+            if not issubclass(given, base):
+                remedy = f"Derive it from {base.__module__}.{base.__name__}."
+                raise ConfigurationError(name, given, "does not know connections of the Front", remedy)
 
     def _secure(self) -> Callable[[Any], Any] | None:
         adapter = self.ssl_adapter

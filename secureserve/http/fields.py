@@ -1,0 +1,104 @@
+"""What a response's status and fields may be, and the lines they make. Pure.
+
+An application's fields are often built from what a client sent, so each is checked for everything that would end its
+line or its name (RFC 9110, 5.5). Most fields are the same on every response, so those found good are remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ResponseFields", "check_status"]
+
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ILLEGAL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS: Final = re.compile(rb"[2-5][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
+
+_OURS: Final = frozenset({b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer", b"proxy-connection"})
+"""Fields of the connection, or of the framing, both of which are the server's (RFC 9110, 7.6.1; PEP 3333)."""
+
+_KEPT: Final = 1024
+_KEPT_SIZE: Final = 256
+_lines: Final[dict[tuple[bytes, bytes], bytes]] = {}
+"""Fields that need no second look, and their lines: a cache of up to `_KEPT` short ones."""
+_statuses: Final[set[bytes]] = set()
+"""Statuses that were found valid: another."""
+
+
+def check_status(status: bytes) -> None:
+    """Check the status of a final response, such as ``b"200 OK"``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if status in _statuses:
+        return
+    if not _STATUS.fullmatch(status):
+        raise ValueError(f"{status!r} is not the status of a final response, such as '200 OK'.")
+    if len(_statuses) < _KEPT and len(status) <= _KEPT_SIZE:
+        _statuses.add(status)
+
+
+class ResponseFields:
+    """The fields of one response.
+
+    Attributes:
+        count: How many were given.
+        lines: Their lines, but for Content-Length and Connection, which the server writes itself.
+        content_length: As declared, or None.
+        close: Whether the connection is to be closed after the response.
+        has_date: Whether Date is among them.
+        has_server: Whether Server is among them.
+
+    Args:
+        fields: Name and value of each.
+
+    Raises:
+        ValueError: A field that would break the response apart, or that is the server's to set.
+    """
+
+    __slots__ = ("close", "content_length", "count", "has_date", "has_server", "lines")
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        self.content_length: int | None = None
+        self.close = self.has_date = self.has_server = False
+        self.count = 0
+        self.lines: list[bytes] = []
+        for field in fields:
+            self.count += 1
+            line = _lines.get(field) or self._take(*field)
+            if line:
+                self.lines.append(line)
+
+    def _take(self, name: bytes, value: bytes) -> bytes:
+        if not _NAME.fullmatch(name) or _ILLEGAL.search(value):
+            raise ValueError(f"The response field {name!r} has a character that a field must not have.")
+        lower = name.lower()
+        if lower == b"content-length":
+            self._declare(value)
+            return b""
+        if lower == b"connection":
+            self.close = self.close or b"close" in value.lower()
+            return b""
+        if lower in _OURS:
+            raise ValueError(f"The response field {name!r} is the server's to set (PEP 3333).")
+        line = b"%b: %b\r\n" % (name, value)
+        if lower == b"date":
+            self.has_date = True
+        elif lower == b"server":
+            self.has_server = True
+        elif len(line) <= _KEPT_SIZE:
+            if len(_lines) >= _KEPT:
+                _lines.clear()
+            _lines[name, value] = line
+        return line
+
+    def _declare(self, value: bytes) -> None:
+        text = value.strip(b" \t")
+        if not text.isdigit() or self.content_length not in {None, int(text)}:
+            raise ValueError(f"The response declares the content length {value!r}.")
+        self.content_length = int(text)
