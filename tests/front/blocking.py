@@ -1,8 +1,8 @@
 """A guard that makes every blocking call inside a Front step fail.
 
-While a thread takes a step, whatever could make it wait is forbidden to it: sleeping, waiting for events, conditions and
-threads, polling, resolving names, opening files, and socket operations on a socket that blocks. Running an application
-is no step, and worker threads may wait in it.
+While a thread takes a step, whatever could make it wait is forbidden to it: sleeping, waiting for events, conditions
+and threads, polling, resolving names, opening files, and socket operations on a socket that blocks. Running an
+application is no step, and worker threads may wait in it.
 """
 
 from __future__ import annotations

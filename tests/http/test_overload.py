@@ -9,8 +9,10 @@ import socket
 import pytest
 
 from secureserve.front.settings import FrontSettings
-from secureserve.http.server import HTTPServer
 from tests.http.serving import DEADLINE, GET, Gate, connect, get, read_all, running, wait_for
+
+if TYPE_CHECKING:
+    from secureserve.http.server import HTTPServer
 
 
 def blocked(stack: contextlib.ExitStack, server: HTTPServer, gate: Gate, count: int) -> list[socket.socket]:
@@ -197,8 +199,7 @@ def test_running_out_of_descriptors_does_not_end_the_accepting() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + 1, hard))
             try:
                 with pytest.raises(OSError, match="Too many open files"):
-                    for _ in range(soft):
-                        held.enter_context(socket.socket())
+                    [held.enter_context(socket.socket()) for _ in range(soft)]
                 newcomer.connect(server.bind_addr)
                 newcomer.sendall(GET.replace(b"GET /", b"GET /quick"))
                 gate.open.set()
