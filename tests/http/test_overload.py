@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
