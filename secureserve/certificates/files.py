@@ -41,7 +41,9 @@ def read(path: str | os.PathLike[str], *, directory: int | None = None) -> bytes
     return data
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None
+) -> None:
     """Put a file in place so that a reader sees the old content or the new one, and a crash leaves one of the two.
 
     Where the path is a symbolic link, the file that it leads to is replaced, and the link stays.
@@ -50,6 +52,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
         path: Where.
         data: All of its content.
         mode: Its permissions; the file never has wider ones, not even for a moment.
+        owner: Its user and group id; None for ours.
 
     Raises:
         OSError: It could not be written. Nothing has changed then.
@@ -60,6 +63,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         Path(temporary).replace(target)

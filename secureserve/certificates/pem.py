@@ -30,6 +30,7 @@ __all__ = [
     "password_bytes",
     "pkcs12_contents",
     "private_key",
+    "private_key_block",
     "read_certificate_file",
     "read_key_file",
 ]
@@ -88,6 +89,11 @@ def certificates(data: bytes, origin: str) -> tuple[x509.Certificate, ...]:
 def has_private_key(data: bytes) -> bool:
     """Return whether a PEM holds a private key beside whatever else it holds."""
     return any(label.endswith(b"PRIVATE KEY") for label, _ in _blocks(data))
+
+
+def private_key_block(data: bytes) -> bytes:
+    """Return the private key's block of a PEM, encrypted or not, without what surrounds it; empty if there is none."""
+    return b"".join(block + b"\n" for label, block in _blocks(data) if label.endswith(b"PRIVATE KEY"))
 
 
 def private_key(data: bytes, password: Password, origin: str) -> PrivateKeyTypes:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secureserve.cli.certs import app as certs
 from secureserve.cli.check import check
 from secureserve.cli.demo import demo
 from secureserve.cli.run import run
@@ -42,3 +43,4 @@ def _start(
 app.command()(run)
 app.command()(demo)
 app.command()(check)
+app.add_typer(certs)
