@@ -183,6 +183,7 @@ class Connection:
         "moved",
         "out",
         "out_size",
+        "paused",
         "plain_on_tls",
         "proxy",
         "proxy_parser",
@@ -207,7 +208,7 @@ class Connection:
         self.clock = clock
         self.fd = transport.fileno()
         self.state = State.NEW
-        self.since = clock.monotonic()
+        self.since = self.paused = clock.monotonic()
         self.deadline = NEVER
         self.entry = NEVER
         self.admitted = False
@@ -352,7 +353,8 @@ class Connection:
 
     def begin_body(self) -> None:
         """Start the clock of a body that is read while its request runs."""
-        self.since, self.moved = self.clock.monotonic(), 0
+        self.since = self.paused = self.clock.monotonic()
+        self.moved = 0
 
     def read(self) -> bytes:
         """Return more of a body that is too large to be gathered, waiting for it; ``b""`` at the end of the stream.
@@ -361,9 +363,12 @@ class Connection:
             PeerTimeout: The peer does not send fast enough.
             ConnectionError: The connection broke.
         """
+        # The time that the application took since the last read is not the peer's.
+        self.since += self.clock.monotonic() - self.paused
         while True:
             data = self.receive()
             if not isinstance(data, Want):
+                self.paused = self.clock.monotonic()
                 return data
             self._wait(data, self.timeouts.read_body, self.settings.min_body_rate, "send its request body")
 
