@@ -333,8 +333,7 @@ class TLSSocket:
                 self._wait(want, deadline)
         except PeerError as error:
             self._report(error, self._peer)
-            if isinstance(error, PlainHTTPOnTLSPort):
-                self._answer_plain_http()
+            self._part(answer_to_plain_http() if isinstance(error, PlainHTTPOnTLSPort) else b"")
             raise cheroot_errors.FatalSSLAlert(str(error)) from error
         except TimeoutError as error:
             failure = HandshakeFailed(f"not done within {self._handshake_timeout:g} seconds")
@@ -346,13 +345,16 @@ class TLSSocket:
             self._environ.update(info.environ())
             self._environ["secureserve.tls"] = info
 
-    def _answer_plain_http(self) -> None:
-        """Answer below TLS, having read what is there: a socket closed over unread bytes would lose the answer."""
-        self._drain()
+    def _part(self, last_words: bytes) -> None:
+        """Let the peer read our alert or answer: a socket that is closed over unread bytes would lose it."""
         sock = self._connection.sock
+        deadline = self._deadline(CLOSE_TIMEOUT)
         try:
-            socket.socket.send(sock, answer_to_plain_http())
+            if last_words:
+                socket.socket.send(sock, last_words)
             socket.socket.shutdown(sock, socket.SHUT_WR)
+            while self._drain():
+                self._wait(Want.READ, deadline)
         except OSError:
             return
 
@@ -367,17 +369,20 @@ class TLSSocket:
         except (TimeoutError, OSError):
             return
 
-    def _drain(self) -> None:
-        """Read, without TLS and without waiting, what the peer sent that nobody will look at."""
+    def _drain(self) -> bool:
+        """Read, below TLS and without waiting, what nobody will look at; return whether more may come."""
         left = _MAX_DRAINED
         try:
             while left > 0:
                 data = socket.socket.recv(self._connection.sock, left)
                 if not data:
-                    return
+                    return False
                 left -= len(data)
+        except BlockingIOError:
+            return True
         except OSError:
-            return
+            return False
+        return False
 
     @staticmethod
     def _deadline(timeout: float | None) -> float | None:

@@ -310,6 +310,18 @@ def test_the_policy_is_obeyed(issued: IssuedCredential, engine: str, tls_client_
         connect(server, limited(tls_client_context, "TLSv1.3")).close()
 
 
+def test_the_alert_reaches_a_client_that_has_gone_on(
+    issued: IssuedCredential, tls_authority: Authority, engine: str, tls_client_context: ssl.SSLContext
+) -> None:
+    """With TLS 1.3 a client without the certificate that it needs sends its request first, and then reads the alert."""
+    policy = TLSPolicy(client_verify="required", client_ca=tls_authority.cert_path)
+    adapter = SSLAdapter(issued.certificate_path, issued.private_key_path, policy=policy, engine=engine)
+    with serving(adapter) as server, connect(server, limited(tls_client_context, "TLSv1.3")) as tls:
+        tls.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
+        with pytest.raises(ssl.SSLError, match=r"(?i)certificate[ _]required"):
+            tls.recv(100)
+
+
 CHERRYPY = textwrap.dedent(
     """
     import sys
