@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pwd
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ConfigurationError, LifecycleError
@@ -117,7 +116,7 @@ class DropPrivileges:
 
     def _warn_of_unreadable(self) -> None:
         for path in self._rereads():
-            if (Path(path).exists() and not os.access(path, os.R_OK)) or not Path(path).parent.exists():
+            if not os.access(path, os.R_OK):
                 self.engine.log(
                     f"{path} cannot be read by user {self.user}: what is served goes on, but replacing it will need a "
                     "restart. Give that user's group permission to read it.",

@@ -1,0 +1,397 @@
+"""Whole processes: signals, restarts, systemd, and the calls that serve until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.managed.clients import DEADLINE, connect, exchange, fetch, is_refused, read_all, served_fingerprint
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+    from secureserve.testing.credentials import IssuedCredential
+
+GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, os, sys, uuid
+
+from secureserve import serve
+
+BOOT = uuid.uuid4().hex.encode()
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/wait":
+        print("inside", flush=True)
+        sys.stdin.readline()
+    return [BOOT]
+
+
+def tell(server):
+    print("ready", server.base(), flush=True)
+
+
+if __name__ == "__main__":
+    serve(application, ready=tell, **{"socket_host": "127.0.0.1", "socket_port": 0, **json.loads(sys.argv[1])})
+"""
+
+
+class Program:
+    """A process that serves, and what it says."""
+
+    def __init__(self, path: Path, settings: dict[str, Any], environ: dict[str, str], text: str = PROGRAM) -> None:
+        path.write_text(text)
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(path), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        )
+        self.base = ""
+
+    def wait_ready(self) -> tuple[str, int]:
+        """Wait until it says that it is ready, and return its address."""
+        line = self.line()
+        assert line.startswith("ready "), line + self.errors()
+        self.base = line.split()[1]
+        parts = urlsplit(self.base)
+        assert parts.hostname
+        assert parts.port
+        return parts.hostname, parts.port
+
+    def line(self) -> str:
+        """Return the next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def errors(self) -> str:
+        """Return what it wrote to standard error, once it has ended."""
+        self.process.kill()
+        return self.process.communicate(timeout=DEADLINE)[1]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def answer(self) -> None:
+        """Let a waiting request finish."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> tuple[int, str]:
+        """Wait until it has ended; returns its status and what it wrote to standard error."""
+        errors = self.process.communicate(timeout=DEADLINE)[1]
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start a program that serves with the given settings."""
+    programs = []
+
+    def start(settings: dict[str, Any] | None = None, text: str = PROGRAM, **environ: str) -> Program:
+        program = Program(tmp_path / "program.py", settings or {}, environ, text)
+        programs.append(program)
+        return program
+
+    yield start
+    for program in programs:
+        if program.process.poll() is None:
+            program.process.kill()
+        program.process.communicate(timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_and_int_let_requests_finish(run: Callable[..., Program], number: signal.Signals) -> None:
+    """A request in progress is answered after the signal; then the process ends in peace, with its port free."""
+    program = run({"shutdown_timeout": DEADLINE})
+    address = program.wait_ready()
+    with connect(address) as client:
+        client.sendall(GET % b"wait")
+        assert program.line() == "inside\n"
+        program.signal(number)
+        _wait_until_refused(address)
+        program.answer()
+        assert read_all(client).startswith(b"HTTP/1.1 200 OK")
+    assert program.end() == (0, "")
+
+
+def test_a_second_signal_cuts(run: Callable[..., Program]) -> None:
+    """With a request that does not end, the second signal ends the process long before shutdown_timeout."""
+    program = run({"shutdown_timeout": DEADLINE * 10})
+    address = program.wait_ready()
+    with connect(address) as client:
+        client.sendall(GET % b"wait")
+        assert program.line() == "inside\n"
+        program.signal(signal.SIGTERM)
+        _wait_until_refused(address)
+        program.signal(signal.SIGTERM)
+        status, errors = program.end()
+    assert status != 0
+    assert "was cut short" in errors
+
+
+def test_hup_reloads_certificates_and_configuration_or_nothing(
+    run: Callable[..., Program], tls_credential: Any, tmp_path: Path
+) -> None:
+    """HUP takes a new certificate and a new limit; with a mistake in the file neither; what cannot change is told."""
+    old, new = tls_credential("localhost"), tls_credential("localhost")
+    live, config, log = tmp_path / "live.pem", tmp_path / "site.toml", tmp_path / "error.log"
+    live.write_bytes(old.pem_path.read_bytes())
+    config.write_text("server.max_request_body_size = 10\n")
+    reloaded = tmp_path / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(reloaded))
+        manager.settimeout(DEADLINE)
+        program = run(
+            {
+                "config": str(config),
+                "ssl_certificate": str(live),
+                "certificate_watch": False,
+                "error_log": str(log),
+                "plain_http": "reject",
+            },
+            NOTIFY_SOCKET=str(reloaded),
+        )
+        address = program.wait_ready()
+        assert manager.recv(1000).startswith(b"READY=1")
+        assert served_fingerprint(address) == _der(old)
+
+        live.write_bytes(new.pem_path.read_bytes())
+        config.write_text("server.max_request_body_sizes = 20\n")
+        program.signal(signal.SIGHUP)
+        _wait_for_line(log, "Not all that SIGHUP asks for could be done")
+        assert "site.toml:1: server.max_request_body_sizes is not a setting" in log.read_text()
+        assert served_fingerprint(address) == _der(old)
+
+        config.write_text("server.max_request_body_size = 20\nserver.socket_queue_size = 9\n")
+        program.signal(signal.SIGHUP)
+        assert manager.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.recv(1000).startswith(b"READY=1")
+        _wait_for_line(log, "These wait for a restart: socket_queue_size")
+        assert served_fingerprint(address) == _der(new)
+        program.signal(signal.SIGTERM)
+        assert manager.recv(1000).startswith(b"STOPPING=1")
+        assert program.end()[0] == 0
+
+
+def test_usr1_opens_the_logs_anew(run: Callable[..., Program], tmp_path: Path) -> None:
+    """After a rotation by renaming, USR1 has lines written to a new file under the old name."""
+    access, errors = tmp_path / "access.log", tmp_path / "error.log"
+    program = run({"access_log": str(access), "error_log": str(errors)})
+    address = program.wait_ready()
+    fetch(address, "/before")
+    _wait_for_line(access, "GET /before")
+    access.rename(tmp_path / "access.log.1")
+    errors.rename(tmp_path / "error.log.1")
+    program.signal(signal.SIGUSR1)
+    _wait_for_file(access)
+    fetch(address, "/after")
+    _wait_for_line(access, "GET /after")
+    assert "GET /after" not in (tmp_path / "access.log.1").read_text()
+
+
+def test_usr2_restarts_without_refusing_anybody(run: Callable[..., Program]) -> None:
+    """The program is executed again under its number and on its port; nobody is refused meanwhile."""
+    program = run({"socket_queue_size": 1024})
+    address = program.wait_ready()
+    first = fetch(address)
+    refused, stop = [], threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            try:
+                fetch(address)
+            except ConnectionRefusedError as error:
+                refused.append(error)
+            except Exception:  # noqa: BLE001 - a connection that the stopping program had accepted may end
+                continue
+
+    client = threading.Thread(target=keep_asking)
+    client.start()
+    try:
+        program.signal(signal.SIGUSR2)
+        assert program.wait_ready() == address
+        second = fetch(address)
+    finally:
+        stop.set()
+        client.join(DEADLINE)
+    assert first != second
+    assert refused == []
+    program.signal(signal.SIGTERM)
+    assert program.end()[0] == 0
+
+
+def test_a_restart_keeps_a_unix_socket(run: Callable[..., Program], tmp_path: Path) -> None:
+    """A unix socket's path stays in place across a restart, and is removed at the end."""
+    path = tmp_path / "app.sock"
+    program = run({"socket_file": str(path)})
+    assert program.line() == f"ready {path}\n"
+    inode = path.stat().st_ino
+    program.signal(signal.SIGUSR2)
+    assert program.line() == f"ready {path}\n"
+    assert path.stat().st_ino == inode
+    assert b"200 OK" in exchange(str(path), GET % b"")
+    program.signal(signal.SIGTERM)
+    assert program.end()[0] == 0
+    assert not path.exists()
+
+
+def test_systemd_is_told_and_its_watchdog_kept_quiet(run: Callable[..., Program], tmp_path: Path) -> None:
+    """With NOTIFY_SOCKET the manager hears READY, then WATCHDOG again and again, then STOPPING."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0secureserve-test-" + tmp_path.name + str(os.getpid()))
+        manager.settimeout(DEADLINE)
+        name = manager.getsockname().decode().replace("\0", "@", 1)
+        program = run(NOTIFY_SOCKET=name, WATCHDOG_USEC="20000")
+        program.wait_ready()
+        message = manager.recv(1000).decode()
+        assert message.splitlines()[:2] == ["READY=1", f"MAINPID={program.process.pid}"]
+        assert [manager.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        program.signal(signal.SIGTERM)
+        while (message := manager.recv(1000).decode()) == "WATCHDOG=1":
+            continue
+        assert message.startswith("STOPPING=1")
+
+
+def test_what_does_not_start_is_an_error_of_serve(run: Callable[..., Program]) -> None:
+    """serve raises in its caller, and the process ends with an error that names the port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, errors = run({"socket_port": port}).end()
+    assert status == 1
+    assert errors.splitlines()[-1].startswith("secureserve.errors.StartFailed: ")
+    assert str(port) in errors.splitlines()[-1]
+
+
+QUICKSTART = """
+import json, os, sys
+import secureserve
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"quick"]
+
+secureserve.server.socket_host = "127.0.0.1"
+secureserve.engine.subscribe("start", lambda: print("ready", secureserve.server.base(), flush=True), 90)
+assert secureserve.server is secureserve.server
+secureserve.quickstart(application, config={"server.socket_port": 0, "server.thread_pool": 2})
+assert secureserve.config["server.thread_pool"] == 2
+assert secureserve.server.thread_pool == 2
+print(secureserve.engine.state.name, flush=True)
+"""
+
+
+def test_quickstart_configures_starts_and_blocks(run: Callable[..., Program]) -> None:
+    """secureserve.quickstart sets the configuration, starts server and engine, and returns after SIGTERM."""
+    program = run(text=QUICKSTART)
+    assert fetch(program.wait_ready()) == b"quick"
+    program.signal(signal.SIGTERM)
+    assert program.line() == "EXITING\n"
+    assert program.end() == (0, "")
+
+
+def test_autoreload_restarts_when_a_file_changes(run: Callable[..., Program], tmp_path: Path) -> None:
+    """With autoreload a change to a module of the program executes it again."""
+    program = run({"autoreload": True, "autoreload_files": [str(tmp_path / "data")], "socket_queue_size": 100})
+    address = program.wait_ready()
+    first = fetch(address)
+    # The watch begins in a thread of its own, so the change is made until it is noticed.
+    changed, noticed = tmp_path / "program.py", threading.Event()
+
+    def keep_changing() -> None:
+        while not noticed.wait(0.1):
+            changed.write_text(PROGRAM)
+
+    writer = threading.Thread(target=keep_changing)
+    writer.start()
+    try:
+        assert program.wait_ready() == address
+    finally:
+        noticed.set()
+        writer.join(DEADLINE)
+    with contextlib.suppress(ConnectionError):
+        assert fetch(address) != first
+
+
+DROPS = """
+import json, os, sys
+from secureserve import serve
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps([os.getresuid(), os.getresgid(), os.getgroups()]).encode()]
+
+serve(application, ready=lambda server: print("ready", server.base(), flush=True), **json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_privileges_are_dropped_after_binding_and_reading_keys(
+    run: Callable[..., Program], tls_credential: Any, tls_client_context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """Bound to a port with root's key, it serves as nobody, with nobody's groups alone, and says that the key will not be read again."""
+    import pwd
+
+    credential: IssuedCredential = tls_credential("localhost")
+    log = tmp_path / "error.log"
+    program = run(
+        {
+            "socket_host": "127.0.0.1",
+            "socket_port": 0,
+            "ssl_certificate": str(credential.certificate_path),
+            "ssl_private_key": str(credential.private_key_path),
+            "user": "nobody",
+            "error_log": str(log),
+        },
+        DROPS,
+    )
+    address = program.wait_ready()
+    nobody = pwd.getpwnam("nobody")
+    users, groups, supplementary = json.loads(fetch(address, "/", tls_client_context))
+    assert users == [nobody.pw_uid] * 3
+    assert groups == [nobody.pw_gid] * 3
+    assert 0 not in supplementary
+    assert f"{credential.private_key_path} cannot be read by user nobody" in log.read_text()
+
+
+def _der(credential: IssuedCredential) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return credential.leaf.public_bytes(Encoding.DER)
+
+
+def _wait_until_refused(address: tuple[str, int]) -> None:
+    _wait_until(lambda: is_refused(address))
+
+
+def _wait_for_line(path: Path, text: str) -> None:
+    _wait_until(lambda: path.exists() and text in path.read_text())
+
+
+def _wait_for_file(path: Path) -> None:
+    _wait_until(path.exists)
+
+
+def _wait_until(reached: Callable[[], bool]) -> None:
+    never, tries = threading.Event(), int(DEADLINE / 0.02)
+    assert any(reached() or never.wait(0.02) for _ in range(tries))
