@@ -15,6 +15,7 @@ import logging
 import os
 import ssl
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError, CredentialError, HandshakeFailed, PlainHTTPOnTLSPort
@@ -195,8 +196,11 @@ class BuiltinEngine:
     def _new_context(self, alpn_protocols: Sequence[str]) -> ssl.SSLContext:
         policy = self._policy
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = _VERSIONS[policy.minimum_version]
-        context.maximum_version = _VERSIONS[policy.maximum_version]
+        with warnings.catch_warnings():
+            # ssl warns of versions that only TLSPolicy.insecure() lets through.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = _VERSIONS[policy.minimum_version]
+            context.maximum_version = _VERSIONS[policy.maximum_version]
         context.options |= _OPTIONS
         if not policy.resumes_sessions:
             context.options |= ssl.OP_NO_TICKET
