@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from secureserve.errors import PeerTimeout
 from secureserve.front.connection import TRANSITIONS, Connection, State
 from secureserve.front.settings import FrontSettings
+from secureserve.managed.settings import SETTINGS
 from secureserve.testing.clock import ManualClock
 from secureserve.tls.engines.plain import PlainTransport
 
@@ -69,6 +72,17 @@ def test_whatever_waits_for_the_peer_may_be_given_up() -> None:
     """A state that waits for the peer leads to its end by itself or through the last words."""
     for state in WAITS_FOR_PEER - {State.LINGERING, State.HANDSHAKE}:
         assert TRANSITIONS[state] & {State.FLUSHING, State.LINGERING}
+
+
+def test_the_documentation_has_every_state_and_names_real_settings() -> None:
+    """The table of states in the documentation is the one in the code, and each bound in it can be set."""
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "how-a-request-travels.md"
+    rows = [row.split("|") for row in page.read_text().splitlines() if row.startswith("| `")]
+    assert [row[1].strip(" `") for row in rows] == [state.value for state in State]
+    bounds = {name for row in rows for name in re.findall("`([a-z_]+)`", row[3])}
+    assert bounds <= {setting.name for setting in SETTINGS.values()}
+    waits = {row[1].strip(" `") for row in rows if row[3].strip()}
+    assert waits == {state.value for state in WAITS_FOR_PEER} | {State.QUEUED.value}
 
 
 def test_a_way_that_is_not_in_the_table_is_refused(pair: tuple[socket.socket, socket.socket]) -> None:
