@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from secureserve.testing.acme import ACMEAuthority
     from secureserve.testing.authority import Authority
     from secureserve.testing.bad import BadCredential
     from secureserve.testing.credentials import IssuedCredential
@@ -272,3 +273,18 @@ def hostile_client() -> Generator[_HostileFactory]:
     factory = _HostileFactory()
     yield factory
     factory.close()
+
+
+@pytest.fixture
+def acme_authority(tls_authority: Authority) -> Generator[ACMEAuthority]:
+    """A small real ACME authority on loopback, which issues certificates that ``tls_authority``'s clients trust.
+
+    Clients begin at ``directory_url``. Challenges are validated for real: ``validation.http_port`` and
+    ``validation.tls_port`` say where, ``validation.zone`` holds TXT records. ``fail_next(...)``, ``refused``,
+    ``outage()``, ``reject_every`` and ``renewal_window`` make it difficult; ``issued`` and ``accounts`` tell what it
+    did.
+    """
+    from secureserve.testing.acme import acme_authority as run_acme_authority
+
+    with run_acme_authority(tls_authority) as acme:
+        yield acme

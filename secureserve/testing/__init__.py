@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from secureserve.testing.acme import ACMEAuthority, acme_authority
+    from secureserve.testing.acme_messages import Problem
     from secureserve.testing.authority import LOOPBACK_IDENTITIES, Authority, temporary_authority
     from secureserve.testing.bad import BAD_KINDS, BadCredential, BadKind, RefusedBy, bad_kinds, issue_bad
     from secureserve.testing.clock import ManualClock
@@ -27,6 +29,7 @@ __all__ = [
     "BAD_KINDS",
     "FILE_FAULTS",
     "LOOPBACK_IDENTITIES",
+    "ACMEAuthority",
     "Authority",
     "BadCredential",
     "BadKind",
@@ -39,10 +42,12 @@ __all__ = [
     "KeyRing",
     "Layout",
     "ManualClock",
+    "Problem",
     "RecordedRequest",
     "RefusedBy",
     "Template",
     "TestServer",
+    "acme_authority",
     "bad_kinds",
     "https_server",
     "issue_bad",
@@ -53,6 +58,7 @@ _HOMES: Final[Mapping[str, str]] = {
     "BAD_KINDS": "bad",
     "FILE_FAULTS": "directory",
     "LOOPBACK_IDENTITIES": "authority",
+    "ACMEAuthority": "acme",
     "Authority": "authority",
     "BadCredential": "bad",
     "BadKind": "bad",
@@ -65,10 +71,12 @@ _HOMES: Final[Mapping[str, str]] = {
     "KeyRing": "keys",
     "Layout": "layouts",
     "ManualClock": "clock",
+    "Problem": "acme_messages",
     "RecordedRequest": "recording",
     "RefusedBy": "bad",
     "Template": "template",
     "TestServer": "server",
+    "acme_authority": "acme",
     "bad_kinds": "bad",
     "https_server": "server",
     "issue_bad": "bad",

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates.store import CertificateStore
-from secureserve.http.server import HTTPServer
 from secureserve.http.reporter import Reporter
+from secureserve.http.server import HTTPServer
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.testing.bad import BadCredential, RefusedBy
 from secureserve.testing.credentials import IssuedCredential, write_private
@@ -211,7 +211,7 @@ class _JournallingReporter(Reporter):
         self._journal.write("".join(traceback.format_exception(error)))
         super().broken(connection, error)
 
-    def application_failed(self, request: HTTPRequest, error: Exception) -> None:
+    def application_failed(self, request: HTTPRequest, error: BaseException) -> None:
         self._journal.write("The application raised:\n" + "".join(traceback.format_exception(error)))
         super().application_failed(request, error)
 

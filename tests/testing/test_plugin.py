@@ -24,6 +24,7 @@ FIXTURES = (
     "bad_credential",
     "credential_directory",
     "hostile_client",
+    "acme_authority",
 )
 
 
