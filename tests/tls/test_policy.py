@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import stat
 from typing import TYPE_CHECKING, Any
@@ -116,8 +117,6 @@ def test_groups(store: CertificateStore, tls_authority: Authority, engine: str, 
 
 def pyopenssl_client(server: SmallServer, authority: Authority) -> SSL.Connection:
     """Return a pyOpenSSL client that has shaken hands over a blocking socket."""
-    import socket
-
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     authority.configure_trust(context)
     sock = socket.create_connection(("127.0.0.1", server.port))
@@ -186,9 +185,9 @@ def test_the_insecure_door(tls_authority: Authority, engine: str) -> None:
     assert policy.minimum_version is TLSVersion.TLSv1
     client = tls_authority.client_context()
     client.set_ciphers("AES128-SHA:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
         client.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
         client.maximum_version = ssl.TLSVersion.TLSv1
     with connected(TLSAcceptor(store, policy, engine=engine), client) as pair:
         pair.shake_hands()
@@ -226,8 +225,6 @@ def test_renegotiation_is_refused(store: CertificateStore, engine: str, tls_auth
 
 def renegotiates(server: SmallServer, authority: Authority) -> bool:
     """Whether a second handshake on a connection succeeds."""
-    import socket
-
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     authority.configure_trust(context)
@@ -246,7 +243,7 @@ def renegotiates(server: SmallServer, authority: Authority) -> bool:
         return connection.total_renegotiations() > 0
 
 
-def test_the_key_log(
+def test_the_key_log(  # noqa: PLR0917 - fixtures
     store: CertificateStore,
     tls_authority: Authority,
     engine: str,
