@@ -109,7 +109,7 @@ class HeadCutter:
         if buffer == b"\r":
             return
         method = bytes(buffer[: _LONGEST_METHOD + 1]).partition(b" ")[0]
-        if _NOT_A_METHOD.search(method):
+        if not method or _NOT_A_METHOD.search(method):
             raise BadRequest("The first line is not an HTTP request line.")
         if len(method) > _LONGEST_METHOD:
             raise BadRequest("The request method is longer than any known here.", status=501)
