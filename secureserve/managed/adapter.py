@@ -205,6 +205,9 @@ class ServerAdapter:
                 return
             self._stopping = True
             description, address = self.description, self.bound_addr
+            if _is_worker_of(self.httpserver):
+                self._stop_from_within()
+                return
             try:
                 self._stop_server()
                 self._join(description)
@@ -366,15 +369,20 @@ class ServerAdapter:
             self._stop_server()
             self._join(self.description)
 
-    def _stop_server(self) -> None:
-        """Call the server's ``stop``, and wait for it no longer than is granted.
+    def _stop_from_within(self) -> None:
+        """Stop the server for one of its own worker threads, whose request cannot finish before this returns.
 
-        A worker thread that stops its own server calls ``stop`` itself: the server knows then whom not to wait for.
+        Whoever blocks on the engine waits for the rest.
         """
+        thread = self._thread
+        self.httpserver.stop()
+        self.running = False
+        if thread is not None and isinstance(self.engine, Engine):
+            self.engine.wait_for(thread, self._stop_seconds())
+
+    def _stop_server(self) -> None:
+        """Call the server's ``stop``, and wait for it no longer than is granted."""
         httpserver = self.httpserver
-        if _is_worker_of(httpserver):
-            httpserver.stop()
-            return
         outcome: list[BaseException | None] = []
 
         def stop() -> None:
@@ -435,8 +443,13 @@ class ServerAdapter:
             self.engine.log(f"{description} is served by another process now{_by(address)}", logging.WARNING)
 
 
-def _is_worker_of(httpserver: object) -> bool:
-    return getattr(threading.current_thread(), "server", None) is httpserver
+def _is_worker_of(httpserver: Any) -> bool:
+    """Return whether this is a worker thread of the server: cheroot's say whose they are, our server knows its own."""
+    thread = threading.current_thread()
+    if getattr(thread, "server", None) is httpserver:
+        return True
+    owns = getattr(getattr(httpserver, "requests", None), "owns", None)
+    return callable(owns) and bool(owns(thread))
 
 
 def url_host(host: str | None) -> str:

@@ -103,6 +103,7 @@ class Engine:
         self._state = State.STOPPED
         self._conductor: threading.Thread | None = None
         self._exit_wanted = False
+        self._join_seconds = JOIN_SECONDS
         self._wakers: list[Callable[[], None]] = []
         self._directory = Path.cwd()
         self.subscribe("log", _write_to_logger)
@@ -239,9 +240,14 @@ class Engine:
     def restart(self) -> None:
         """Exit, and have `block` execute the program again with the listening sockets handed over.
 
-        Listeners of ``handover`` are called before anything stops. They put into `environment` what the next program
-        is to find in its own, such as the descriptors of listening sockets, which stay open throughout.
+        Listeners of ``may_restart`` are asked first: one that raises keeps everything as it is. Those of ``handover``
+        then put into `environment` what the next program is to find in its own, such as the descriptors of listening
+        sockets, which stay open throughout.
+
+        Raises:
+            ChannelFailures: The program would not come back, so it goes on.
         """
+        self.publish("may_restart")
         self.execv = True
         with contextlib.suppress(ChannelFailures):
             self.publish("handover")
@@ -353,6 +359,11 @@ class Engine:
             done.set()
         return thread
 
+    def wait_for(self, thread: threading.Thread, seconds: float) -> None:
+        """Have `block` wait for a thread before it returns, for at most that many seconds."""
+        self.threads.append(thread)
+        self._join_seconds = max(self._join_seconds, seconds)
+
     @contextlib.contextmanager
     def woken_by_exit(self, wake: Callable[[], None]) -> Iterator[None]:
         """Within the block, have `wake` called when the engine is told to exit: for who waits while starting."""
@@ -439,7 +450,7 @@ class Engine:
         return log_failure
 
     def _join_threads(self) -> None:
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline = time.monotonic() + self._join_seconds
         for thread in [each for each in self.threads if each is not threading.current_thread()]:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():

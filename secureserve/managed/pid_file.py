@@ -95,7 +95,7 @@ class PIDFile:
                 os.close(descriptor)
                 raise
             if _is_at(descriptor, self.path):
-                if former := _number_in(descriptor):
+                if (former := _number_in(descriptor)) and former != str(os.getpid()):
                     self.engine.log(
                         f"Pid file {self.path} was left by process {former}, which is gone", logging.WARNING
                     )

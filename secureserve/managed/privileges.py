@@ -54,10 +54,12 @@ class DropPrivileges:
     def subscribe(self) -> None:
         """Do it when the engine starts."""
         self.engine.subscribe("start", self.start, PRIORITY)
+        self.engine.subscribe("may_restart", self.may_restart)
 
     def unsubscribe(self) -> None:
         """Do it no more."""
         self.engine.unsubscribe("start", self.start)
+        self.engine.unsubscribe("may_restart", self.may_restart)
 
     def start(self) -> None:
         """Become the user. Once only: a second start has nothing left to drop.
@@ -80,6 +82,19 @@ class DropPrivileges:
         self._done = True
         self.engine.log(f"Serving as user {self.user or number}, group {self.group or group} from here on")
         self._warn_of_unreadable()
+
+    def may_restart(self) -> None:
+        """See that the program, executed again without the privileges it began with, could read what it needs.
+
+        Raises:
+            LifecycleError: It could not.
+        """
+        unreadable = self._unreadable() if self._done else []
+        if unreadable:
+            message = (
+                f"A restart would fail: user {self.user} cannot read {', '.join(unreadable)}. Stop and start instead."
+            )
+            raise LifecycleError(message)
 
     def _group_of(self, number: int) -> int:
         if self.group is not None:
@@ -115,10 +130,12 @@ class DropPrivileges:
             raise LifecycleError(message)
 
     def _warn_of_unreadable(self) -> None:
-        for path in self._rereads():
-            if not os.access(path, os.R_OK):
-                self.engine.log(
-                    f"{path} cannot be read by user {self.user}: what is served goes on, but replacing it will need a "
-                    "restart. Give that user's group permission to read it.",
-                    logging.WARNING,
-                )
+        for path in self._unreadable():
+            self.engine.log(
+                f"{path} cannot be read by user {self.user}: what is served goes on, but replacing it will need a "
+                "restart. Give that user's group permission to read it.",
+                logging.WARNING,
+            )
+
+    def _unreadable(self) -> list[str]:
+        return [os.fspath(path) for path in self._rereads() if not os.access(path, os.R_OK)]

@@ -119,10 +119,12 @@ class Process:
             for companion in self._companions():
                 companion.subscribe()
                 stack.callback(companion.unsubscribe)
-            for channel, callback, priority in (
+            subscriptions: list[tuple[str, Callable[[], Any], int | None]] = [
                 (REOPEN_LOGS, logfiles.reopen, None),
                 ("start", close_unclaimed, AFTER_SERVERS),
-            ):
+                ("may_restart", functools.partial(self._require_possible, read), None),
+            ]
+            for channel, callback, priority in subscriptions:
                 self.engine.subscribe(channel, callback, priority)
                 stack.callback(self.engine.unsubscribe, channel, callback)
             try:
@@ -153,9 +155,7 @@ class Process:
             ConfigurationError: The configuration is wrong; nothing has changed.
             ChannelFailures: Certificates were refused; nothing has changed.
         """
-        configuration = Configuration() if read is None else read()
-        for server, values in self._changes(configuration):
-            server.require_possible(values)
+        configuration = self._require_possible(read)
         self.engine.graceful()
         waiting = [key for server, values in self._changes(configuration) for key in server.change(values)]
         waiting += [name for name, value in configuration.engine.items() if self.settings.get(name) != value]
@@ -164,6 +164,17 @@ class Process:
         ]
         if waiting:
             self.engine.log(f"These wait for a restart: {', '.join(dict.fromkeys(waiting))}", logging.WARNING)
+
+    def _require_possible(self, read: Callable[[], Configuration] | None) -> Configuration:
+        """Read the configuration again, and return it if the servers could have it.
+
+        Raises:
+            ConfigurationError: They could not.
+        """
+        configuration = Configuration() if read is None else read()
+        for server, values in self._changes(configuration):
+            server.require_possible(values)
+        return configuration
 
     def _changes(self, configuration: Configuration) -> Iterator[tuple[Server, Mapping[str, Any]]]:
         yield self.server, configuration.server

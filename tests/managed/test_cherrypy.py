@@ -1,4 +1,4 @@
-"""CherryPy 18, unmodified, as the client: it manages our server, and its engine carries ours through its own adapter."""
+"""CherryPy 18, unmodified, as the client: it manages our server, and its engine carries ours by its own adapter."""
 
 from __future__ import annotations
 

@@ -137,28 +137,64 @@ def test_engine_settings_come_from_the_environment_too() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.ini", "[global]\n\nserver.socket_prot = 1\n", "a.ini:3: server.socket_prot is not a setting. Did you mean server.socket_port?"),
-        ("a.ini", "[global]\nserver.socket_port = 'x'\n", "a.ini:2: server.socket_port = 'x' is a str, not a whole number. Write a whole number, from 0 to 65535."),
-        ("a.ini", "[global]\nserver.socket_host = localhost\n", "a.ini:2: server.socket_host = 'localhost' is not a Python value. Put text into quotes"),
+        (
+            "a.ini",
+            "[global]\n\nserver.socket_prot = 1\n",
+            "a.ini:3: server.socket_prot is not a setting. Did you mean server.socket_port?",
+        ),
+        (
+            "a.ini",
+            "[global]\nserver.socket_port = 'x'\n",
+            "a.ini:2: server.socket_port = 'x' is a str, not a whole number. Write a whole number, from 0 to 65535.",
+        ),
+        (
+            "a.ini",
+            "[global]\nserver.socket_host = localhost\n",
+            "a.ini:2: server.socket_host = 'localhost' is not a Python value. Put text into quotes",
+        ),
         ("a.ini", "[global]\nserver.socket_port\n", "a.ini:2: config is not an INI file"),
         ("a.ini", "server.socket_port = 1\n", "a.ini:1: config is not an INI file"),
-        ("a.ini", "[/]\ntools.gzip.on = True\n", "a.ini:2: [/].tools.gzip.on is not a setting. Settings stand in [global]"),
+        (
+            "a.ini",
+            "[/]\ntools.gzip.on = True\n",
+            "a.ini:2: [/].tools.gzip.on is not a setting. Settings stand in [global]",
+        ),
         ("a.ini", "[global]\nserver.socket_port = 1\nserver.socket_port = 2\n", "a.ini:3: config is not an INI file"),
-        ("a.ini", "[global]\nengine.autorelaod = True\n", "a.ini:2: engine.autorelaod is not a setting. Did you mean engine.autoreload?"),
-        ("a.ini", "[global]\nserver.admin.socket_prot = 1\n", "a.ini:2: server.admin.socket_prot is not a setting. Did you mean socket_port?"),
-        ("a.ini", "[global]\nserver.ssl_context = 1\n", "a.ini:2: server.ssl_context is not a setting. A context made elsewhere"),
+        (
+            "a.ini",
+            "[global]\nengine.autorelaod = True\n",
+            "a.ini:2: engine.autorelaod is not a setting. Did you mean engine.autoreload?",
+        ),
+        (
+            "a.ini",
+            "[global]\nserver.admin.socket_prot = 1\n",
+            "a.ini:2: server.admin.socket_prot is not a setting. Did you mean socket_port?",
+        ),
+        (
+            "a.ini",
+            "[global]\nserver.ssl_context = 1\n",
+            "a.ini:2: server.ssl_context is not a setting. A context made elsewhere",
+        ),
         ("a.ini", "[global]\nserver.admin.on = 'no'\n", "a.ini:2: server.admin.on = 'no' is neither True nor False"),
         ("a.ini", "[global]\nserver.socket_port.x = 1\n", "a.ini:2: server.socket_port.x names no server"),
-        ("a.ini", "[global]\nserver.ssl_private_key_password = 5\n", "a.ini:2: server.ssl_private_key_password is an int, not a password"),
-        ("a.toml", "[server]\nsocket_prot = 1\n", "a.toml:2: server.socket_prot is not a setting. Did you mean server.socket_port?"),
+        (
+            "a.ini",
+            "[global]\nserver.ssl_private_key_password = 5\n",
+            "a.ini:2: server.ssl_private_key_password is an int, not a password",
+        ),
+        (
+            "a.toml",
+            "[server]\nsocket_prot = 1\n",
+            "a.toml:2: server.socket_prot is not a setting. Did you mean server.socket_port?",
+        ),
         ("a.toml", "server.socket_port = 'x'\n", "a.toml:1: server.socket_port = 'x' is a str"),
         ("a.toml", "[server]\nsocket_port = \n", "a.toml:2: config is not TOML"),
         ("a.toml", "global = 5\n", "global = 5 is not a section"),
         ("a.toml", "[server.admin]\nx.y = 1\n", "a.toml:2: server.admin.x.y names no server"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, name: str, text: str, message: str) -> None:
-    """Unknown keys, wrong types and broken files name the file, the line, the key, what was expected, and the nearest name."""
+    """What is unknown, of the wrong type or broken is told with file, line, key, what was expected, and the nearest."""
     with pytest.raises(ConfigurationError) as caught:
         load(write(tmp_path, name, text))
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a daemon needs around its servers: pid file, privileges, periodic tasks, thread numbers, autoreload, notifications."""
+"""What a daemon needs around its servers: pid file, privileges, periodic tasks, autoreload, notifications."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 
 from secureserve.errors import ConfigurationError, LifecycleError, StartFailed
 from secureserve.managed.autoreload import Autoreloader
-from secureserve.managed.engine import Engine
+from secureserve.managed.channels import ChannelFailures
+from secureserve.managed.engine import Engine, State
 from secureserve.managed.logfiles import open_logs
 from secureserve.managed.notify import SystemdNotifier, notify
 from secureserve.managed.periodic import PeriodicTask, ThreadManager
@@ -37,7 +38,7 @@ def bus() -> Iterator[Engine]:
 
 
 def test_the_pid_file_is_there_while_the_engine_runs(bus: Engine, tmp_path: Path) -> None:
-    """It holds the process number, readable by everybody, and is removed at the exit; nothing else is left beside it."""
+    """It holds the process number and is removed at the exit; nothing else is left beside it."""
     path = tmp_path / "app.pid"
     PIDFile(bus, path).subscribe()
     bus.start()
@@ -132,7 +133,8 @@ def test_staying_who_one_is_needs_no_privilege(bus: Engine) -> None:
 BECOMES = """
 import os, sys
 from secureserve.errors import SecureServeError
-from secureserve.managed.engine import Engine
+from secureserve.managed.channels import ChannelFailures
+from secureserve.managed.engine import Engine, State
 from secureserve.managed.privileges import DropPrivileges
 engine = Engine()
 os.setresuid(*[int(sys.argv[1])] * 3)
@@ -165,7 +167,7 @@ def test_the_umask_is_set(bus: Engine) -> None:
 
 
 def test_a_periodic_task_runs_until_the_stop_whatever_it_raises(bus: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    """It is called again and again in a thread of its own, its errors are logged, and its thread ends with the engine."""
+    """It is called again and again in one thread, its errors are logged, and its thread ends with the engine."""
     calls: list[threading.Thread] = []
     enough = threading.Event()
 
@@ -190,7 +192,7 @@ def test_a_periodic_task_runs_until_the_stop_whatever_it_raises(bus: Engine, cap
 
 
 def test_graceful_begins_the_period_anew(bus: Engine) -> None:
-    """graceful replaces the thread; a long period does not delay the stop."""
+    """On graceful the task replaces the thread; a long period does not delay the stop."""
     periodic = PeriodicTask(bus, lambda: None, frequency=3600)
     periodic.subscribe()
     bus.start()
@@ -251,6 +253,21 @@ def test_a_restart_is_told_as_a_reload(bus: Engine, tmp_path: Path) -> None:
         bus.restart()
         messages = [manager.recv(1000).split(b"\n")[0] for _ in range(2)]
     assert messages == [b"READY=1", b"RELOADING=1"]
+
+
+def test_a_restart_that_would_fail_is_refused(bus: Engine) -> None:
+    """A listener of may_restart that raises keeps the engine running."""
+
+    def refuse() -> None:
+        message = "A restart would fail."
+        raise LifecycleError(message)
+
+    bus.subscribe("may_restart", refuse)
+    bus.start()
+    with pytest.raises(ChannelFailures, match="would fail"):
+        bus.restart()
+    assert bus.state is State.STARTED
+    assert not bus.execv
 
 
 def test_a_watchdog_for_another_process_is_not_ours(bus: Engine) -> None:

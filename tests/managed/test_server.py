@@ -14,8 +14,10 @@ import stat
 import struct
 import threading
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cheroot.server
 import cheroot.wsgi
 import pytest
 
@@ -49,7 +51,6 @@ from tests.managed.clients import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from secureserve.testing.authority import Authority
     from secureserve.testing.credentials import IssuedCredential
@@ -231,9 +232,9 @@ def test_socket_file_is_a_unix_socket_with_its_mode(tmp_path: Path) -> None:
         settings = {} if mode is None else {"socket_mode": mode}
         with Server(application, socket_file=path, **settings) as server:
             assert server.base() == server.bound_addr == path
-            assert stat.S_IMODE(os.stat(path).st_mode) == (mode or 0o600)
+            assert stat.S_IMODE(Path(path).stat().st_mode) == (mode or 0o600)
             assert exchange(path, GET % b"").endswith(b"hello /")
-        assert not os.path.exists(path)
+        assert not Path(path).exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
@@ -242,7 +243,7 @@ def test_socket_owner_is_who_the_socket_belongs_to(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     path = str(tmp_path / "app.sock")
     with Server(application, socket_file=path, socket_owner=f"nobody:{nobody.pw_gid}"):
-        assert (os.stat(path).st_uid, os.stat(path).st_gid) == (nobody.pw_uid, nobody.pw_gid)
+        assert (Path(path).stat().st_uid, Path(path).stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells a socket's backlog")
@@ -265,7 +266,7 @@ def test_reuse_port_lets_another_listen_too() -> None:
             pass
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="finds the server's side of a connection in /proc")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds the server's side of a connection in /proc")
 @pytest.mark.parametrize("nodelay", [True, False])
 def test_nodelay_is_set_on_connections(nodelay: bool) -> None:
     """The server's side of a connection has TCP_NODELAY as the attribute says."""
@@ -635,7 +636,7 @@ def test_the_modern_policy_speaks_tls_1_3_alone(issued: IssuedCredential, tls_cl
 def test_client_certificates(
     issued: IssuedCredential, client_credential: IssuedCredential, tls_authority: Authority
 ) -> None:
-    """With ssl_client_verify required only a client with a certificate of ssl_client_ca gets in, and its name is told."""
+    """With ssl_client_verify required only a client with a certificate of ssl_client_ca gets in, and is named."""
     with local(
         show_environ,
         ssl_certificate=issued.pem_path,
@@ -651,10 +652,12 @@ def test_client_certificates(
 
 def test_hsts_is_sent(issued: IssuedCredential, tls_client_context: ssl.SSLContext) -> None:
     """The value of hsts is in responses over TLS."""
-    with local(ssl_certificate=issued.pem_path, hsts="max-age=60") as server:
-        with tls_client_context.wrap_socket(connect(server.bound_addr), server_hostname="localhost") as client:
-            client.sendall(GET % b"")
-            assert b"\r\nStrict-Transport-Security: max-age=60\r\n" in read_all(client)
+    with (
+        local(ssl_certificate=issued.pem_path, hsts="max-age=60") as server,
+        tls_client_context.wrap_socket(connect(server.bound_addr), server_hostname="localhost") as client,
+    ):
+        client.sendall(GET % b"")
+        assert b"\r\nStrict-Transport-Security: max-age=60\r\n" in read_all(client)
 
 
 def test_plain_http_on_the_tls_port(issued: IssuedCredential) -> None:
@@ -721,7 +724,7 @@ def test_a_taken_port_is_refused() -> None:
 
 def test_a_unix_path_that_is_too_long_or_occupied_is_refused(tmp_path: Path) -> None:
     """A path longer than a unix socket's, or where a file lives, is refused and the file kept."""
-    with pytest.raises(ConfigurationError, match="socket_file.*too long"):
+    with pytest.raises(ConfigurationError, match=r"socket_file.*too long"):
         Server(socket_file="/" + "x" * 200)
     occupied = tmp_path / "precious"
     occupied.write_text("data")
@@ -797,7 +800,7 @@ def test_several_impossible_values_are_told_at_once() -> None:
         ({"hsts": "max-age=1"}, "no effect without TLS"),
         ({"redirect_port": 80}, "no effect without TLS"),
         ({"peercreds_resolve": True}, "no effect without peercreds"),
-        ({"socket_file": "/tmp/x.sock", "socket_owner": "no-such-user"}, "no user of this system"),
+        ({"socket_file": "/run/x.sock", "socket_owner": "no-such-user"}, "no user of this system"),
     ],
     ids=str,
 )
@@ -818,7 +821,7 @@ def test_client_verification_without_authorities_is_refused(issued: IssuedCreden
 
 
 def test_problems_are_all_told_at_once(issued: IssuedCredential) -> None:
-    """problems() lists what is wrong with application, certificate and combinations together; none for a good server."""
+    """What is wrong with application, certificate and combinations is listed together; nothing for a good server."""
     server = local(None, ssl_private_key="/no/such/key.pem", thread_pool_max=1)
     found = " ".join(str(problem) for problem in server.problems())
     for word in ("application", "ssl_certificate", "thread_pool_max"):
@@ -859,9 +862,15 @@ def test_an_error_in_the_block_is_the_block_s_and_stops_the_server() -> None:
 
 def test_a_server_that_dies_in_the_block_is_told_after_it() -> None:
     """What broke the server while the block ran comes out of it."""
-    with pytest.raises(LifecycleError, match="stopped serving by itself"), local() as server:
-        server.httpserver.stop()
-        assert server.engine.wait(State.EXITING, timeout=DEADLINE)
+    server = local()
+
+    def die() -> None:
+        with server:
+            server.httpserver.stop()
+            assert server.engine.wait(State.EXITING, timeout=DEADLINE)
+
+    with pytest.raises(LifecycleError, match="stopped serving by itself"):
+        die()
 
 
 def test_quickstart_builds_and_starts() -> None:
@@ -901,7 +910,7 @@ def test_some_attributes_change_while_it_runs() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(("::1", 1), ("::1", 1)), ("/tmp/x.sock", "/tmp/x.sock"), (None, (None, 8080)), ((None, 0), (None, 0))],
+    [(("::1", 1), ("::1", 1)), ("/run/x.sock", "/run/x.sock"), (None, (None, 8080)), ((None, 0), (None, 0))],
 )
 def test_bind_addr_has_three_forms(value: Any, expected: Any) -> None:
     """bind_addr is set to host and port, to a path, or to nothing, and sets the three attributes."""
@@ -914,6 +923,26 @@ def test_bind_addr_has_three_forms(value: Any, expected: Any) -> None:
         server.bind_addr = ("::1", "x")
 
 
+def test_an_application_may_shut_everything_down_and_still_answer() -> None:
+    """A request that calls engine.exit() gets its response, and whoever blocks returns once it has."""
+    bus = Engine()
+
+    def leave(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        bus.exit()
+        return list(application(environ, start_response))
+
+    server = local(leave, engine=bus, shutdown_timeout=DEADLINE)
+    server.subscribe()
+    bus.start()
+    answers: list[bytes] = []
+    client = threading.Thread(target=lambda: answers.append(fetch(server.bound_addr)))
+    client.start()
+    bus.block()
+    assert server_threads() == []
+    client.join(DEADLINE)
+    assert answers == [b"hello /"]
+
+
 def test_two_servers_share_nothing(issued: IssuedCredential, tls_client_context: ssl.SSLContext) -> None:
     """Two servers in one process have their own applications, limits, threads and TLS."""
     with (
@@ -924,7 +953,7 @@ def test_two_servers_share_nothing(issued: IssuedCredential, tls_client_context:
         assert b" 413 " in exchange(first.bound_addr, body).split(b"\r\n")[0]
         assert fetch(second.bound_addr, "/wsgi.url_scheme", tls_client_context) == b"https"
         assert first.httpserver.requests is not second.httpserver.requests
-        assert type(first.httpserver).ConnectionClass is cheroot.wsgi.Server.ConnectionClass
+        assert cheroot.wsgi.Server.ConnectionClass.RequestHandlerClass is cheroot.server.HTTPRequest
         first.stop()
         assert fetch(second.bound_addr, "/SERVER_NAME", tls_client_context)
 
@@ -1077,9 +1106,9 @@ def _answers(sock: socket.socket) -> bool:
 
 
 def _other_end(client: socket.socket) -> socket.socket:
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found = socket.socket(fileno=os.dup(int(descriptor)))
+            found = socket.socket(fileno=os.dup(int(descriptor.name)))
             with contextlib.suppress(OSError):
                 if found.getpeername() == client.getsockname():
                     return found
