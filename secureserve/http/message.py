@@ -38,6 +38,9 @@ FRAMING_PER_CHUNK: Final = 24
 _REFUSED_NAMES: Final = frozenset({"PROXY"})
 """``HTTP_PROXY`` configures clients in the environment ("httpoxy"), and no client has a use for the field."""
 
+_OF_THE_HEAD: Final = frozenset({"HTTP_CONNECTION", "HTTP_EXPECT", "HTTP_HOST", "HTTP_UPGRADE"})
+"""Fields that come too late in trailers: they say what to do with the request, or its connection (RFC 9110, 6.5.1)."""
+
 _KEPT: Final = 1024
 _KEPT_SIZE: Final = 64
 _names: Final[dict[bytes, str]] = {}
@@ -306,6 +309,8 @@ class MessageReader:
 
     def _add_trailer(self, name: str, value: str) -> None:
         trailers = self.message.trailers
+        if name in _OF_THE_HEAD:
+            raise BadRequest("The trailers have a field that belongs in the head.")
         if len(trailers) == self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} trailer fields.", status=431)
         trailers.append((name, value))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secureserve.errors import BadRequest
@@ -121,15 +122,17 @@ def test_a_dribbled_head_costs_no_more_than_its_length() -> None:
     assert buffer.searched <= 10 * len(head)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20), max_size=20))
 def test_random_bytes_never_raise_anything_else(pieces: list[bytes]) -> None:
     """Whatever arrives is a head, or needs more, or is refused."""
     cut(pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(HEAD) * 2), max_size=8))
 def test_random_splits_make_no_difference(positions: list[int]) -> None:
     """Pieces of any size, empty ones too, give the same head."""
     data = HEAD + HEAD
     edges = [0, *sorted(positions), len(data)]
-    assert cut([data[start:end] for start, end in zip(edges, edges[1:], strict=False)]) == (HEAD, HEAD)
+    assert cut([data[start:end] for start, end in itertools.pairwise(edges)]) == (HEAD, HEAD)
