@@ -1,0 +1,1 @@
+"""Side-by-side measurements of secureserve and its peers: ``python -m benchmarks``."""

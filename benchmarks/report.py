@@ -1,0 +1,133 @@
+"""Results in Markdown: ratios first, then the values they come from, then what was not measured and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.goals import judge
+from benchmarks.limits import LIMITS
+from benchmarks.servers import BASE, SERVERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.results import Measure, Results, Spread
+    from benchmarks.scenario import Case, Plan, Scenario
+
+__all__ = ["markdown"]
+
+
+def markdown(results: Results, scenarios: Sequence[Scenario], plan: Plan) -> str:
+    """Return the whole report."""
+    parts = [*_machine(results), *_goals(results)]
+    for scenario in scenarios:
+        parts += _scenario(results, scenario, plan)
+    parts += [*_limits(results), *_differences(results), *_skipped(results)]
+    return "\n".join(parts) + "\n"
+
+
+def _machine(results: Results) -> Iterator[str]:
+    yield "## What it was measured on\n"
+    yield from _table(("", ""), ([name, value] for name, value in results.machine.items()))
+    rounds, seconds = results.settings["rounds"], results.settings["seconds"]
+    yield f"{rounds} rounds, {seconds:g} s for each value. A value is the median of the rounds, with the least and the"
+    yield f"most in brackets. A ratio is to {BASE} in the same round.\n"
+
+
+def _goals(results: Results) -> Iterator[str]:
+    verdicts = list(judge(results))
+    if not verdicts:
+        return
+    yield "## The goals\n"
+    yield from _table(
+        ("goal", "case", "engine", "found", "reached"),
+        (
+            [
+                verdict.goal.text,
+                verdict.case,
+                verdict.engine.partition(", ")[2],
+                f"{verdict.found:.2f} of {verdict.to}" if verdict.to else f"{verdict.found:.4g}",
+                "yes" if verdict.reached else "**no**",
+            ]
+            for verdict in verdicts
+        ),
+    )
+
+
+def _scenario(results: Results, scenario: Scenario, plan: Plan) -> Iterator[str]:
+    cases = [
+        case
+        for case in scenario.cases(plan)
+        if any(s.case == case.name for s in results.samples if s.scenario == scenario.name)
+    ]
+    if not cases:
+        return
+    yield f"## {scenario.name.capitalize()}\n"
+    yield f"{scenario.compares}\n"
+    for case in cases:
+        yield from _case(results, scenario, case)
+
+
+def _case(results: Results, scenario: Scenario, case: Case) -> Iterator[str]:
+    yield f"### {scenario.name.capitalize()}: {case.name}\n"
+    chief = case.measures[0]
+    rows = []
+    for server in SERVERS:
+        spreads = [results.spread(scenario.name, case.name, server.name, measure.name) for measure in case.measures]
+        if any(spreads):
+            ratio = results.ratio(scenario.name, case.name, server.name, chief.name)
+            shown = "" if ratio is None else f"{ratio.median:.2f}"
+            rows.append([server.name, shown, *map(_shown, spreads, case.measures)])
+    yield from _table(("server", f"{chief.name}, ratio", *(measure.name for measure in case.measures)), rows)
+
+
+def _shown(spread: Spread | None, measure: Measure) -> str:
+    if spread is None:
+        return "—"
+    digits = measure.digits
+    text = f"{spread.median:,.{digits}f}"
+    if spread.least != spread.most:
+        text += f" ({spread.least:,.{digits}f}..{spread.most:,.{digits}f})"
+    return text
+
+
+def _limits(results: Results) -> Iterator[str]:
+    if results.limits:
+        yield "## The limit\n"
+        yield "What OpenSSL's own programs reach on this machine, with the system's library.\n"
+        rows = ([name, f"{value:,.4g}", LIMITS[name]] for name, value in results.limits.items())
+        yield from _table(("", "", "by"), rows)
+
+
+def _differences(results: Results) -> Iterator[str]:
+    yield "## What was not equal\n"
+    seen = {sample.server for sample in results.samples}
+    yield from _table(
+        ("server", "negotiated", "differs"),
+        (
+            [server.name, results.negotiated.get(server.name, ""), server.differs]
+            for server in SERVERS
+            if server.name in seen
+        ),
+    )
+
+
+def _skipped(results: Results) -> Iterator[str]:
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for (scenario, case, server), reason in results.skipped.items():
+        rows.setdefault((server, scenario, reason), []).append(case)
+    if rows:
+        yield "## What was not measured\n"
+        shown = (
+            [server, scenario, "; ".join(cases) if len(cases) < 4 else "all", reason]
+            for (server, scenario, reason), cases in rows.items()
+        )
+        yield from _table(("server", "scenario", "case", "why"), shown)
+
+
+def _table(head: Sequence[str], rows: Iterator[list[str]] | Sequence[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
