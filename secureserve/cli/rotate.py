@@ -133,6 +133,11 @@ class Rotation:
         self._require_successor(new)
         self.say(f"Checked: {', '.join(new.names)}, until {new.not_after:%Y-%m-%d}, sha256 {new.fingerprint}.")
         directory = self.place.certificate.parent
+        if os.path.realpath(new.origin) == os.path.realpath(self.place.certificate):
+            self.say("Nothing to install: the server reads these files.")
+            self._reload(force=self.force, revoke_sessions=self.revoke_sessions)
+            self._wait_until_served(new)
+            return
         with files.Lock(directory / f".{self.place.certificate.name}.lock"):
             before = _Kept.of(path for path in self.place.contents_for(new, private_key))
             try:
