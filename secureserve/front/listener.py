@@ -30,6 +30,7 @@ __all__ = [
     "BindAddress",
     "Listener",
     "adopt_exported",
+    "bound_address",
     "export_listeners",
 ]
 
@@ -100,7 +101,7 @@ class Listener:
 
     def __post_init__(self) -> None:
         self._is_inet = self.sock.family in {socket.AF_INET, socket.AF_INET6}
-        self.bound_addr = _address_of(self.sock)
+        self.bound_addr = bound_address(self.sock)
 
     @classmethod
     def bind(
@@ -315,6 +316,14 @@ def adopt_exported(environ: MutableMapping[str, str], *, nodelay: bool = True) -
     return listeners
 
 
+def bound_address(sock: socket.socket) -> tuple[str, int] | str:
+    """Return where a socket is bound: (host, port), or the path of a unix socket."""
+    address = sock.getsockname()
+    if isinstance(address, bytes):
+        return address.decode(errors="surrogateescape")
+    return address if isinstance(address, str) else _peer_address(address)
+
+
 def describe_address(address: BindAddress) -> str:
     """Return an address for people: ``127.0.0.1:443``, ``[::1]:443``, ``unix:/run/app.sock`` or ``unix:@name``."""
     if isinstance(address, str):
@@ -328,7 +337,7 @@ def describe_address(address: BindAddress) -> str:
 def describe_socket(sock: socket.socket) -> str:
     """Return a socket for people: its kind and where it is bound."""
     with contextlib.suppress(OSError):
-        return f"{sock.type.name} socket at {describe_address(_address_of(sock))}"
+        return f"{sock.type.name} socket at {describe_address(bound_address(sock))}"
     return f"{sock.type.name} socket, descriptor {sock.fileno()}"
 
 
@@ -351,13 +360,6 @@ def _why_not_a_listener(sock: socket.socket) -> str:
     bound = sock.getsockname()
     unbound = not bound if sock.family not in {socket.AF_INET, socket.AF_INET6} else bound[1] == 0
     return "is not bound" if unbound else ""
-
-
-def _address_of(sock: socket.socket) -> tuple[str, int] | str:
-    address = sock.getsockname()
-    if isinstance(address, bytes):
-        return address.decode(errors="surrogateescape")
-    return address if isinstance(address, str) else _peer_address(address)
 
 
 _MAPPED: Final = "::ffff:"

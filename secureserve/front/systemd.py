@@ -13,12 +13,14 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ConfigurationError
-from secureserve.front.listener import Listener
+from secureserve.front.listener import Listener, bound_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["adopt_from_systemd"]
+    from secureserve.front.listener import BindAddress
+
+__all__ = ["adopt_from_systemd", "sockets_left"]
 
 _FIRST: Final = 3
 """SD_LISTEN_FDS_START: the first descriptor after standard input, output and error."""
@@ -31,6 +33,7 @@ def adopt_from_systemd(
     pid: int,
     *,
     names: Collection[str] | None = None,
+    at: BindAddress | None = None,
     nodelay: bool = True,
     first: int = _FIRST,
 ) -> list[Listener]:
@@ -42,6 +45,7 @@ def adopt_from_systemd(
         environ: The environment, usually `os.environ`; ``LISTEN_PID``, ``LISTEN_FDS`` and ``LISTEN_FDNAMES`` are read.
         pid: This process's id. Sockets meant for another process are left alone.
         names: Take only those with one of these names (``FileDescriptorName=`` in the socket unit).
+        at: Take only those bound at this port or path, if there are any, so that several servers each find their own.
         nodelay: Send small writes at once (``TCP_NODELAY``).
         first: The first descriptor passed.
 
@@ -60,18 +64,37 @@ def adopt_from_systemd(
         if name not in passed:
             remedy = f"The socket units passed {', '.join(sorted(set(passed))) or 'none'}; see FileDescriptorName=."
             raise ConfigurationError("LISTEN_FDNAMES", environ.get("LISTEN_FDNAMES", ""), f"has no {name!r}", remedy)
+    left = {
+        descriptor: name
+        for descriptor, name in enumerate(passed, first)
+        if (names is None or name in names) and _is_left(descriptor)
+    }
+    own = {descriptor: name for descriptor, name in left.items() if at is not None and _is_at(descriptor, at)}
     listeners: list[Listener] = []
     try:
-        listeners.extend(
-            _adopt(descriptor, name, nodelay=nodelay)
-            for descriptor, name in enumerate(passed, first)
-            if (names is None or name in names) and _is_left(descriptor)
-        )
+        listeners.extend(_adopt(descriptor, name, nodelay=nodelay) for descriptor, name in (own or left).items())
     except ConfigurationError:
         for listener in listeners:
             listener.close()
         raise
     return listeners
+
+
+def sockets_left(environ: Mapping[str, str], pid: int, *, first: int = _FIRST) -> frozenset[int]:
+    """Return the inodes of the sockets that were passed and that no listener has, or that were given back.
+
+    Args:
+        environ: The environment, as for `adopt_from_systemd`.
+        pid: This process's id.
+        first: The first descriptor passed.
+
+    Raises:
+        ConfigurationError: ``LISTEN_FDS`` makes no sense.
+    """
+    if environ.get("LISTEN_PID", "") != str(pid):
+        return frozenset()
+    passed = range(first, first + _count(environ.get("LISTEN_FDS", "")))
+    return frozenset(os.fstat(descriptor).st_ino for descriptor in passed if _is_left(descriptor))
 
 
 def _count(value: str) -> int:
@@ -96,6 +119,18 @@ def _is_left(descriptor: int) -> bool:
         return os.get_inheritable(descriptor)
     except OSError:
         return False
+
+
+def _is_at(descriptor: int, address: BindAddress) -> bool:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return False
+    bound = bound_address(sock)
+    sock.detach()
+    if isinstance(address, str) or isinstance(bound, str):
+        return address == bound
+    return address[1] == bound[1]
 
 
 def _adopt(descriptor: int, name: str, *, nodelay: bool) -> Listener:

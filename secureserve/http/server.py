@@ -414,7 +414,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     def _listen(self) -> tuple[Listener, ...]:
         if self._given_listeners:
             return tuple(listener.duplicate() for listener in self._given_listeners)
-        handed_over = adopt_from_systemd(os.environ, os.getpid(), nodelay=self.nodelay)
+        handed_over = adopt_from_systemd(os.environ, os.getpid(), at=self.bind_addr, nodelay=self.nodelay)
         mode, owner = self._unix_access
         return tuple(
             handed_over

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import select
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,12 +17,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secureserve.errors import ConfigurationError
-from secureserve.front.systemd import adopt_from_systemd
+from secureserve.front.systemd import adopt_from_systemd, sockets_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PID = 4711
+
+APPLICATION = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+"""
 
 
 @pytest.fixture
@@ -167,3 +177,59 @@ def test_a_process_started_with_sockets_serves_them() -> None:
         with socket.create_connection(server.getsockname(), timeout=20) as client:
             assert client.makefile("rb").read() == b"web"
         assert child.wait(20) == 0
+
+
+def test_several_servers_find_theirs_by_address(passed: int) -> None:
+    """A server takes the sockets at its own port or path if there are any, and otherwise all that are left."""
+    everything = adopt_from_systemd(environ(), PID, first=passed)
+    addresses = [listener.bound_addr for listener in everything]
+    for listener in everything:
+        listener.close()
+    (second,) = adopt_from_systemd(environ(), PID, at=(None, int(addresses[1][1])), first=passed)
+    (unix,) = adopt_from_systemd(environ(), PID, at=str(addresses[2]), first=passed)
+    (rest,) = adopt_from_systemd(environ(), PID, at=("localhost", 1), first=passed)
+    assert [second.bound_addr, unix.bound_addr, rest.bound_addr] == [addresses[1], addresses[2], addresses[0]]
+    for listener in (second, unix, rest):
+        listener.close()
+
+
+def test_which_sockets_are_left_can_be_told(passed: int) -> None:
+    """Sockets that no listener has, and those given back, are told by their inodes."""
+    inodes = [os.fstat(passed + offset).st_ino for offset in range(3)]
+    (admin,) = adopt_from_systemd(environ(), PID, names=["admin"], first=passed)
+    assert sockets_left(environ(), PID, first=passed) == set(inodes[:2])
+    admin.close()
+    assert sockets_left(environ(), PID, first=passed) == set(inodes)
+    assert sockets_left(environ(), PID + 1, first=passed) == set()
+
+
+def test_a_server_program_under_activation(tmp_path: Path) -> None:
+    """The command serves the socket it is passed, on TLS, answers what waited in it, and stops cleanly."""
+    (tmp_path / "app.py").write_text(APPLICATION)
+    shell = 'exec 3<&"$1"; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web.socket; shift; exec "$@"'
+    command = [sys.executable, "-m", "secureserve", "run", "app:application", "--self-signed"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    variables = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with subprocess.Popen(
+            ["bash", "-c", shell, "bash", str(server.fileno()), *command],
+            pass_fds=[server.fileno()],
+            env=variables,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as child:
+            with contextlib.closing(
+                http.client.HTTPSConnection("127.0.0.1", port, timeout=40, context=context)
+            ) as client:
+                client.request("GET", "/")
+                assert client.getresponse().read() == b"hello"
+            assert child.stdout is not None
+            assert any("Serving on" in line for line in child.stdout)
+            child.send_signal(signal.SIGTERM)
+            output, _ = child.communicate(timeout=40)
+        assert child.returncode == 0, output
+        assert "ERROR" not in output
