@@ -1,14 +1,16 @@
 """Process signals, as messages on the engine's channels.
 
-A signal handler interrupts whatever the main thread is doing, locks held and all, so ours only notes which signal came;
-a thread of its own acts on it. Each signal is a channel of its name (``SIGHUP``), to which anybody may subscribe.
+A signal handler interrupts whatever the main thread is doing, locks held and all, so ours does nothing; a thread of its
+own reads from Python's wake-up descriptor which signal came, and acts on it. The handler alone would not do: Python
+runs it when the main thread gets round to it, and one about to wait on a lock does not until the lock is free.
+Each signal is a channel of its name (``SIGHUP``), to which anybody may subscribe.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +54,8 @@ class SignalHandler:
             "SIGUSR2": engine.restart,
         }
         self._former: dict[int, Any] = {}
-        self._noted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._former_descriptor = -1
+        self._wake: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self.leaving = False
 
@@ -68,15 +71,17 @@ class SignalHandler:
         if self._thread is not None:
             return
         self.leaving = False
-        self._noted = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._act, args=(self._noted,), name="signals", daemon=True)
+        noted, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
+        self._thread = threading.Thread(target=self._act, args=(noted,), name="signals", daemon=True)
         self._thread.start()
+        self._former_descriptor = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for name, action in self.actions.items():
             number = getattr(signal, name, None)
             if number is None:
                 continue
             self.engine.subscribe(name, action)
-            self._former[number] = signal.signal(number, self._note)
+            self._former[number] = signal.signal(number, _do_nothing)
 
     def unsubscribe(self) -> None:
         """Put the handlers back that were there before.
@@ -92,10 +97,11 @@ class SignalHandler:
         self._former.clear()
         for name, action in self.actions.items():
             self.engine.unsubscribe(name, action)
-        if self._thread is not None:
-            self._noted.put(None)
+        if self._wake is not None and self._thread is not None:
+            signal.set_wakeup_fd(self._former_descriptor)
+            self._wake.close()
             self._thread.join()
-            self._thread = None
+            self._wake = self._thread = None
 
     def leave(self) -> None:
         """Exit, letting requests in progress finish; the second time, without."""
@@ -110,16 +116,15 @@ class SignalHandler:
         """Have everybody who writes a log open its file anew."""
         self.engine.publish(REOPEN_LOGS)
 
-    def _note(self, number: int, _frame: object) -> None:
-        # SimpleQueue.put may be called while the same thread is in the middle of another put.
-        self._noted.put(number)
-
-    def _act(self, noted: queue.SimpleQueue[int | None]) -> None:
-        while (number := noted.get()) is not None:
-            name = signal.Signals(number).name
-            self.engine.log(f"Signal {name}")
-            # An exit takes its time, during which the second signal has to be heard.
-            threading.Thread(target=self._publish, args=(name,), name=f"signal {name}", daemon=True).start()
+    def _act(self, noted: socket.socket) -> None:
+        with noted:
+            while numbers := noted.recv(64):
+                for name in (signal.Signals(number).name for number in numbers):
+                    if name not in self.actions:
+                        continue
+                    self.engine.log(f"Signal {name}")
+                    # An exit takes its time, during which the second signal has to be heard.
+                    threading.Thread(target=self._publish, args=(name,), name=f"signal {name}", daemon=True).start()
 
     def _publish(self, name: str) -> None:
         try:
@@ -127,3 +132,7 @@ class SignalHandler:
         except SecureServeError:
             # The engine has logged each failure, and keeps what it had.
             self.engine.log(f"Not all that {name} asks for could be done", logging.WARNING)
+
+
+def _do_nothing(_number: int, _frame: object) -> None:
+    return
