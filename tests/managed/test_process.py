@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,7 +57,7 @@ if __name__ == "__main__":
 class Program:
     """A process that serves, and what it says."""
 
-    def __init__(self, path: Path, settings: dict[str, Any], environ: dict[str, str], text: str = PROGRAM) -> None:
+    def __init__(self, path: Path, settings: Any, environ: dict[str, str], text: str = PROGRAM) -> None:
         path.write_text(text)
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", str(path), json.dumps(settings)],
@@ -109,7 +110,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start a program that serves with the given settings."""
     programs = []
 
-    def start(settings: dict[str, Any] | None = None, text: str = PROGRAM, **environ: str) -> Program:
+    def start(settings: Any = None, text: str = PROGRAM, **environ: str) -> Program:
         program = Program(tmp_path / "program.py", settings or {}, environ, text)
         programs.append(program)
         return program
@@ -376,6 +377,50 @@ def test_privileges_are_dropped_after_binding_and_reading_keys(
     assert groups == [nobody.pw_gid] * 3
     assert 0 not in supplementary
     assert f"{credential.private_key_path} cannot be read by user nobody" in log.read_text()
+
+
+PRIVILEGED = """
+import os, sys, socket
+from secureserve import Server
+server = Server(lambda environ, start_response: [], socket_host="127.0.0.1", socket_port=0)
+with socket.create_server(("127.0.0.1", 0)) as taken:
+    # What a start and its failure need is imported before the privilege to read it is gone.
+    server.socket_port = taken.getsockname()[1]
+    try:
+        server.start()
+    except Exception:
+        pass
+os.setresuid(65534, 65534, 65534)
+server.socket_port = int(sys.argv[1])
+server.start()
+"""
+
+
+def test_a_privileged_port_without_privilege_is_refused(run: Callable[..., Program]) -> None:
+    """A low port that this user may not have is a StartFailed that names it and what to do."""
+    lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if lowest.exists() and int(lowest.read_text()) <= 1:
+        pytest.skip("this system lets anybody have any port")
+    text = PRIVILEGED if os.getuid() == 0 else PRIVILEGED.replace("os.setresuid", "str")
+    status, errors = run(1, text).end()
+    assert status == 1
+    last = errors.splitlines()[-1]
+    assert last.startswith("secureserve.errors.StartFailed: ")
+    assert "socket_port = 1 is not permitted" in last
+    assert "CAP_NET_BIND_SERVICE" in last
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_units_are_sound(tmp_path: Path) -> None:
+    """The unit files to copy are accepted by systemd without a word."""
+    for unit in (ROOT / "certs" / "systemd").glob("secureserve.*"):
+        shutil.copy(unit, tmp_path)
+    units = sorted(map(str, tmp_path.glob("secureserve.*")))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert len(units) >= 2
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
 
 
 def _der(credential: IssuedCredential) -> bytes:
