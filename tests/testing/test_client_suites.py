@@ -122,7 +122,6 @@ CAREFUL: Final = {
 
 CARELESS: Final = {
     "requests": REQUESTS.replace("VERIFY", "False"),
-    "httpx": HTTPX.replace("VERIFY", "False"),
     "aiohttp": AIOHTTP.replace("VERIFY", "False"),
     "curl": CURL.replace("VERIFY", '["--insecure"]'),
 }
@@ -137,7 +136,9 @@ def run_suite(pytester: pytest.Pytester, client: str) -> tuple[set[str], set[str
     """Run the suite against a client and return the names of what passed and what failed."""
     pytester.makepyfile(weather=client, test_weather=SUITE)
     pytester.syspathinsert()
-    result = pytester.inline_run("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore")
+    result = pytester.inline_run(
+        "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", "--tb=no"
+    )
     passed, skipped, failed = result.listoutcomes()
     assert not skipped
     return _names(passed), _names(failed)
