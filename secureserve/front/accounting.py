@@ -41,8 +41,8 @@ class Totals:
 class Accounting:
     """Counters that several threads add to.
 
-    What happens once a connection takes a lock. Requests that no one waited for take none: each worker thread counts its
-    own, and `Totals` gets their sum from whoever knows the threads.
+    What happens once a connection takes a lock. Requests that no one waited for take none: each worker thread counts
+    its own, and `Totals` gets their sum from whoever knows the threads.
 
     Threads: any.
     """

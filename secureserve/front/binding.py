@@ -39,7 +39,7 @@ def bind_tcp(host: str | None, port: int, *, backlog: int, reuse_port: bool) -> 
     for family, address in _candidates(host, port):
         try:
             return _listen(family, address, backlog=backlog, reuse_port=reuse_port)
-        except OSError as error:  # noqa: PERF203 - each candidate fails on its own
+        except OSError as error:
             failure = error
             if error.errno not in _NOT_HERE:
                 break

@@ -394,5 +394,5 @@ class Connection:
             raise PeerTimeout(message)
 
     def allowed_until(self, grace: float, rate: int) -> float:
-        """Return the deadline of a transfer that has `grace` seconds, and beyond them must keep up `rate` bytes a second."""
+        """Return the deadline of a transfer that has `grace` seconds, and then must keep up `rate` bytes a second."""
         return self.since + grace + (self.moved / rate if rate else 0.0)

@@ -1,9 +1,9 @@
 """Who is due next. Pure: it is told the time and never asks for it.
 
 A connection's deadline moves with nearly every request, almost always to later, so moving one must cost next to
-nothing. Each holder therefore has one entry in a heap, and a deadline that moves to later leaves it there: when the entry
-comes up and its holder is not due yet, the entry goes back in at the new time. Only a deadline that moves to earlier adds an
-entry, and the one that it replaces is passed over when its time comes.
+nothing. Each holder therefore has one entry in a heap, and a deadline that moves to later leaves it there: when the
+entry comes up and its holder is not due yet, the entry goes back in at the new time. Only a deadline that moves to
+earlier adds an entry, and the one that it replaces is passed over when its time comes.
 
 The heap and the holders' attributes change by single operations that the interpreter makes whole (`heappush`,
 `heappop`, one assignment), so any thread may set a deadline while another takes what is due.

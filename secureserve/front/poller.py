@@ -19,9 +19,9 @@ AT_REST: Final = select.EPOLLONESHOT
 class Poller:
     """Descriptors that wait, in two classes: those that are served, and arrivals.
 
-    An arrival (a listener, or a connection whose handshake is not done) waits in an epoll of its own that is one entry of the
-    outer one. However many arrivals are ready, they are one event among those of the connections being served, so
-    that no request that is ready waits for a queue of handshakes.
+    An arrival (a listener, or a connection whose handshake is not done) waits in an epoll of its own that is one entry
+    of the outer one. However many arrivals are ready, they are one event among those of the connections being served,
+    so that no request that is ready waits for a queue of handshakes.
 
     A descriptor is told of once and then rests until it is armed again, so that it belongs to one thread meanwhile.
 
@@ -56,7 +56,7 @@ class Poller:
         self._served.modify(fd, WRITE if write else READ)
 
     def poll(self, timeout: float | None) -> int | None:
-        """Return a descriptor that is ready; None after `timeout` seconds, when woken, or when another thread was quicker."""
+        """Return a descriptor that is ready; None after `timeout` seconds, when woken, or if another thread was quicker."""
         events = self._served.poll(timeout, 1)
         if not events:
             return None

@@ -211,7 +211,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 secure=secure,
                 reverse_dns=self._names,
             )
-            front.on_empty = lambda: self._emptied.put(None)
+            front.registry.on_empty = lambda: self._emptied.put(None)
             self._served, self._emptied = queue.SimpleQueue(), queue.SimpleQueue()
             self._stopped.clear()
             self.requests.start(front)

@@ -130,7 +130,7 @@ class Workers:
         self.threads = []
         self._parked, self._queue, self._excess = deque(), deque(), deque()
         self._monitor = Monitor(self, front, self._clock)
-        front.on_earlier_deadline = self._monitor.wake
+        front.registry.on_earlier_deadline = self._monitor.wake
         for number in range(max(self.min, 1)):
             self._add_worker(parked=number > 0)
         self._monitor_thread = threading.Thread(

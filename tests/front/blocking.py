@@ -16,14 +16,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from secureserve.front import connection, loop
+from secureserve.front import arrivals, connection, loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pytest
 
-STEPS = ("advance", "expire", "drain", "refuse", "_accept")
+STEPS = ("advance", "expire", "drain", "refuse", "_found")
 
 
 class BlockingCallError(AssertionError):
@@ -88,12 +88,12 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Guard:
     for name in STEPS:
         monkeypatch.setattr(loop.Front, name, as_step(getattr(loop.Front, name)))
 
-    admit = loop.Front._admit
+    admit = arrivals.Arrivals._enter
 
-    def admit_non_blocking(self: loop.Front, sock: socket.socket, address: tuple[str, int]) -> None:
+    def admit_non_blocking(self: arrivals.Arrivals, sock: socket.socket, address: tuple[str, int]) -> None:
         if sock.getblocking():
             guard.offences.append("a socket that blocks")
         admit(self, sock, address)
 
-    monkeypatch.setattr(loop.Front, "_admit", admit_non_blocking)
+    monkeypatch.setattr(arrivals.Arrivals, "_enter", admit_non_blocking)
     return guard
