@@ -56,7 +56,7 @@ class Poller:
         self._served.modify(fd, WRITE if write else READ)
 
     def poll(self, timeout: float | None) -> int | None:
-        """Return a descriptor that is ready; None after `timeout` seconds, when woken, or if another thread was quicker."""
+        """Return a descriptor that is ready; None after `timeout` seconds, when woken, or if another was quicker."""
         events = self._served.poll(timeout, 1)
         if not events:
             return None

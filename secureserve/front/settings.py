@@ -33,8 +33,7 @@ class FrontSettings:
     """What the Front grants a peer. Times are seconds; None derives a time from the server's ``timeout``.
 
     Args:
-        handshake_timeout: From the first byte to the end of the TLS handshake; the first byte, and a PROXY header before
-            it, have as long.
+        handshake_timeout: From the first byte to the end of the TLS handshake; the first byte has as long.
         read_header_timeout: From the first byte of a request to the end of its head.
         read_body_timeout: What a body may take before `min_body_rate` is asked of it.
         keep_alive_timeout: From the end of a response to the first byte of the next request.
