@@ -8,21 +8,25 @@ the new contexts, so whatever a handshake is told, its context is there.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from secureserve.certificates import names
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.events import KeyLogOpened, TicketKeysRenewed
+from secureserve.tls.client_hello import ClientHello
 from secureserve.tls.client_trust import ClientTrust
 from secureserve.tls.engines import new_engine
 from secureserve.tls.keylog import KeyLog
+from secureserve.tls.ocsp import StapleCache
+from secureserve.tls.on_demand import DecidedConnection, waits_without_thread
 from secureserve.tls.policy import TLSPolicy
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
     from datetime import datetime
 
     from secureserve.certificates.credential import Credential
@@ -34,6 +38,9 @@ __all__ = ["TICKET_KEY_LIFETIME", "TLSAcceptor"]
 
 TICKET_KEY_LIFETIME: Final = 86400.0
 """Seconds after which new keys encrypt session tickets, so that a stolen key opens a day of TLS 1.2 and not a year."""
+
+MAX_ON_DEMAND: Final = 1024
+"""Credentials decided on by a function whose contexts are kept, the latest ones."""
 
 
 class TLSAcceptor:
@@ -76,12 +83,16 @@ class TLSAcceptor:
         self._lock = threading.RLock()
         self._trust = ClientTrust.load(policy)
         self._keylog = None if policy.keylog_file is None else KeyLog(policy.keylog_file)
-        self._engine = new_engine(engine, policy, self._choose, keylog=self._keylog)
+        self._staples = None if policy.ocsp_staple is None else StapleCache(policy.ocsp_staple, clock=clock)
+        self._engine = new_engine(engine, policy, self._choose, keylog=self._keylog, staples=self._staples)
         self._presented: Mapping[Credential, Presented] = MappingProxyType({})
+        self._on_demand: dict[Credential, Presented] = {}
+        self._decided = threading.local()
         self._ticket_keys_until = clock.monotonic() + TICKET_KEY_LIFETIME
         if self._keylog is not None:
             self._publish(KeyLogOpened(str(policy.keylog_file)))
         store.add_preparer(self._prepare)
+        store.subscribe(self._published)
 
     def accept(self, sock: socket.socket) -> TLSConnection:
         """Bind TLS to an accepted socket. Neither blocks nor shakes hands.
@@ -94,7 +105,11 @@ class TLSAcceptor:
         """
         if self._clock.monotonic() > self._ticket_keys_until:
             self._renew_old_ticket_keys()
-        return self._engine.accept(sock, watch_hello=bool(self.alpn_challenges))
+        connection = self._engine.accept(sock, watch_hello=bool(self.alpn_challenges))
+        asked_first = self.store.asked_first
+        if asked_first is None or not waits_without_thread(sock):
+            return connection
+        return cast("TLSConnection", DecidedConnection(connection, asked_first.ask, self._presenting))
 
     def reload_client_trust(self) -> None:
         """Read the authorities and revocation lists of client certificates again, for handshakes from now on.
@@ -107,6 +122,7 @@ class TLSAcceptor:
         trust = ClientTrust.load(self.policy)
         with self._lock:
             before, self._trust = self._trust, trust
+            self._on_demand.clear()
             try:
                 self._presented = self._table(self.store.snapshot, {})
             except BaseException:
@@ -126,6 +142,7 @@ class TLSAcceptor:
     def close(self) -> None:
         """Prepare for the store's changes no more. Connections that were made go on."""
         self.store.forget(self._prepare)
+        self.store.forget(self._published)
         if self._keylog is not None:
             self._keylog.close()
 
@@ -140,6 +157,15 @@ class TLSAcceptor:
             served = self._table(self.store.snapshot, self._presented)
             self._presented = MappingProxyType({**served, **self._table(snapshot, self._presented)})
 
+    def _published(self, snapshot: StoreSnapshot) -> None:
+        """Let go of what is served no more."""
+        with self._lock:
+            wanted = set(snapshot.credentials)
+            kept = {credential: each for credential, each in self._presented.items() if credential in wanted}
+            self._presented = MappingProxyType(kept)
+        if self._staples is not None:
+            self._staples.keep_only(snapshot.credentials)
+
     def _table(self, snapshot: StoreSnapshot, known: Mapping[Credential, Presented]) -> Mapping[Credential, Presented]:
         table: dict[Credential, Presented] = {}
         for credential in snapshot.credentials:
@@ -150,12 +176,44 @@ class TLSAcceptor:
             table[credential] = presented
         return MappingProxyType(table)
 
+    @contextlib.contextmanager
+    def _presenting(self, credential: Credential | None) -> Iterator[None]:
+        """Within the block, have handshakes of this thread present what was decided; None: what the store says."""
+        self._decided.answer = (None if credential is None else self._present_on_demand(credential),)
+        try:
+            yield
+        finally:
+            self._decided.answer = None
+
+    def _present_on_demand(self, credential: Credential) -> Presented:
+        presented = self._presented.get(credential) or self._on_demand.get(credential)
+        if presented is None:
+            presented = self._engine.prepare((credential,), self._trust)
+            while len(self._on_demand) >= MAX_ON_DEMAND:
+                self._on_demand.pop(next(iter(self._on_demand), credential), None)
+            self._on_demand[credential] = presented
+        return presented
+
+    def _decide_now(self, server_name: str | None) -> Presented | None:
+        """Return what was decided for this handshake, deciding it now where it could not be done without waiting."""
+        decided: tuple[Presented | None] | None = getattr(self._decided, "answer", None)
+        if decided is not None:
+            return decided[0]
+        asked_first = self.store.asked_first
+        if asked_first is None:
+            return None
+        credential = asked_first.ask(ClientHello(server_name=server_name)).result()
+        return None if credential is None else self._present_on_demand(credential)
+
     def _choose(self, server_name: str | None, sock: socket.socket, *, acme_challenge: bool) -> Presented | None:
         """Decide what a handshake presents."""
         if acme_challenge and server_name is not None:
             challenge = self.alpn_challenges.get(server_name)
             if challenge is not None:
                 return self._engine.prepare((challenge,), None, acme_challenge=True)
+        presented = self._decide_now(server_name)
+        if presented is not None:
+            return presented
         address = None
         if server_name is None and self.store.snapshot.addresses:
             local = sock.getsockname()

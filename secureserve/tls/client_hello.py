@@ -1,4 +1,4 @@
-"""What a ClientHello says that the TLS libraries do not pass on: the offered protocols and signature schemes.
+"""What a ClientHello says that the TLS libraries do not pass on: the offered protocols, signature schemes, the name.
 
 Pure, and made for bytes from anybody: whatever is malformed gives None and is left to the library to answer.
 """
@@ -10,10 +10,12 @@ from typing import Final
 
 __all__ = ["ClientHello", "parse_client_hello"]
 
+_SERVER_NAME: Final = 0
 _SIGNATURE_ALGORITHMS: Final = 13
 _ALPN: Final = 16
 _SUPPORTED_VERSIONS: Final = 43
 _TLS13: Final = 0x0304
+_HOST_NAME: Final = 0
 
 _ECDSA_SCHEMES: Final = frozenset({0x0403, 0x0503, 0x0603})
 """ecdsa_secp256r1_sha256, ecdsa_secp384r1_sha384, ecdsa_secp521r1_sha512 (RFC 8446, 4.2.3)."""
@@ -27,11 +29,13 @@ class ClientHello:
         alpn_protocols: The protocols, most preferred first (RFC 7301, 3.1); empty when it does not say.
         signature_schemes: The schemes that it verifies, by number (RFC 8446, 4.2.3).
         speaks_tls13: Whether it offers TLS 1.3 (RFC 8446, 4.2.1).
+        server_name: The name that it asks for, in small letters (RFC 6066, 3); None when it does not say.
     """
 
     alpn_protocols: tuple[str, ...] = ()
     signature_schemes: frozenset[int] = frozenset()
     speaks_tls13: bool = False
+    server_name: str | None = None
 
     @property
     def verifies_ecdsa(self) -> bool:
@@ -92,6 +96,7 @@ def _parse_extensions(reader: _Reader) -> ClientHello:
     protocols: tuple[str, ...] = ()
     schemes: frozenset[int] = frozenset()
     speaks_tls13 = False
+    server_name: str | None = None
     while reader.left:
         kind = reader.number(2)
         body = _Reader(reader.vector(2))
@@ -107,4 +112,8 @@ def _parse_extensions(reader: _Reader) -> ClientHello:
         elif kind == _SUPPORTED_VERSIONS:
             numbers = _Reader(body.vector(1))
             speaks_tls13 = any(numbers.number(2) == _TLS13 for _ in range(numbers.left // 2))
-    return ClientHello(protocols, schemes, speaks_tls13)
+        elif kind == _SERVER_NAME and body.left:
+            entries = _Reader(body.vector(2))
+            if entries.number(1) == _HOST_NAME:
+                server_name = entries.vector(2).decode("latin-1").removesuffix(".").lower()
+    return ClientHello(protocols, schemes, speaks_tls13, server_name)

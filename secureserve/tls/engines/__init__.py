@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from secureserve.tls.engines.base import Choose, TLSEngine
     from secureserve.tls.keylog import KeyLog
+    from secureserve.tls.ocsp import StapleCache
     from secureserve.tls.policy import TLSPolicy
 
 __all__ = ["ENGINES", "Capabilities", "capabilities", "new_engine"]
@@ -68,7 +69,14 @@ ENGINES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 """Module and class by name, the default first. A library is imported when its engine is used."""
 
 
-def new_engine(name: str, policy: TLSPolicy, choose: Choose, *, keylog: KeyLog | None = None) -> TLSEngine:
+def new_engine(
+    name: str,
+    policy: TLSPolicy,
+    choose: Choose,
+    *,
+    keylog: KeyLog | None = None,
+    staples: StapleCache | None = None,
+) -> TLSEngine:
     """Set up an engine.
 
     Args:
@@ -76,12 +84,14 @@ def new_engine(name: str, policy: TLSPolicy, choose: Choose, *, keylog: KeyLog |
         policy: How to speak TLS.
         choose: Decides what a handshake presents.
         keylog: Where secrets go, for debugging.
+        staples: Where OCSP responses to staple come from.
 
     Raises:
         ConfigurationError: There is none of this name, or it cannot do what the policy asks for.
     """
     module, class_name = _entry(name)
-    engine: TLSEngine = getattr(importlib.import_module(module), class_name)(policy, choose, keylog=keylog)
+    engine_class = getattr(importlib.import_module(module), class_name)
+    engine: TLSEngine = engine_class(policy, choose, keylog=keylog, staples=staples)
     return engine
 
 

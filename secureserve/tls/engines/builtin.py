@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.engines.base import Choose
     from secureserve.tls.keylog import KeyLog
+    from secureserve.tls.ocsp import StapleCache
 
 __all__ = ["BuiltinConnection", "BuiltinEngine", "capabilities"]
 
@@ -110,6 +111,7 @@ class BuiltinEngine:
         policy: How to speak TLS.
         choose: Decides what a handshake presents.
         keylog: Where secrets go, for debugging.
+        staples: Not used: ssl cannot staple.
 
     Raises:
         ConfigurationError: This Python's ssl cannot do what the policy asks for.
@@ -117,7 +119,14 @@ class BuiltinEngine:
     Threads: any thread.
     """
 
-    def __init__(self, policy: TLSPolicy, choose: Choose, *, keylog: KeyLog | None = None) -> None:
+    def __init__(
+        self,
+        policy: TLSPolicy,
+        choose: Choose,
+        *,
+        keylog: KeyLog | None = None,
+        staples: StapleCache | None = None,  # noqa: ARG002 - a policy that asks for it is refused
+    ) -> None:
         _check_possible(policy)
         self._policy = policy
         self._choose = choose

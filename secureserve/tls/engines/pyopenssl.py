@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.engines.base import Choose
     from secureserve.tls.keylog import KeyLog
+    from secureserve.tls.ocsp import StapleCache
 
 __all__ = ["PyOpenSSLConnection", "PyOpenSSLEngine", "capabilities"]
 
@@ -91,6 +92,7 @@ class PyOpenSSLEngine:
         policy: How to speak TLS.
         choose: Decides what a handshake presents.
         keylog: Where secrets go, for debugging.
+        staples: Where OCSP responses to staple come from.
 
     Raises:
         ConfigurationError: The library cannot do what the policy asks for.
@@ -98,7 +100,14 @@ class PyOpenSSLEngine:
     Threads: any thread.
     """
 
-    def __init__(self, policy: TLSPolicy, choose: Choose, *, keylog: KeyLog | None = None) -> None:
+    def __init__(
+        self,
+        policy: TLSPolicy,
+        choose: Choose,
+        *,
+        keylog: KeyLog | None = None,
+        staples: StapleCache | None = None,
+    ) -> None:
         if binding.MISSING:
             raise ConfigurationError(
                 "ssl_module", "pyopenssl", f"lacks {', '.join(binding.MISSING)}", "Install current cryptography."
@@ -106,6 +115,7 @@ class PyOpenSSLEngine:
         self._policy = policy
         self._choose = choose
         self._keylog = keylog
+        self._staples = staples
         self._groups = binding.selectable_groups(SSL.Context(SSL.TLS_SERVER_METHOD), policy.groups)
         self._modes = {name: _VERIFY_MODES[mode] for name, mode in policy.client_verify_names.items()}
         self._base = self._new_base(watch_hello=False)
@@ -125,6 +135,8 @@ class PyOpenSSLEngine:
             _load(context, credential)
         if trust is not None:
             self._load_trust(context, trust)
+        if self._staples is not None and not acme_challenge:
+            _staple(context, tuple(credentials), self._staples)
         return Presented(tuple(credentials), context, acme_challenge)
 
     def accept(self, sock: socket.socket, *, watch_hello: bool) -> PyOpenSSLConnection:
@@ -375,7 +387,7 @@ class PyOpenSSLConnection:
             alpn_protocol=library.get_alpn_proto_negotiated().decode("latin-1") or None,
             server_name=self.server_name,
             resumed=resumed,
-            credential=_shown(library, presented, resumed=resumed),
+            credential=_shown(library, presented.credentials, resumed=resumed),
             peer_chain_der=_verified_chain(library),
             library=LIBRARY,
         )
@@ -422,6 +434,15 @@ def _load(context: SSL.Context, credential: Credential) -> None:
         raise CredentialError(message, path=credential.origin) from None
 
 
+def _staple(context: SSL.Context, credentials: tuple[Credential, ...], staples: StapleCache) -> None:
+    def response(library: SSL.Connection, _data: object) -> bytes:
+        return staples.get(_shown(library, credentials, resumed=False))
+
+    for credential in credentials:
+        staples.prepare(credential)
+    context.set_ocsp_server_callback(response)
+
+
 def _on_server_name(name: bytes | None) -> int | None:
     connection: PyOpenSSLConnection = binding.HANDSHAKE.connection
     return connection.on_server_name(name)
@@ -439,13 +460,13 @@ def _group_name(library: SSL.Connection) -> str | None:
     return None if name is None else _GROUP_NAMES.get(name, name)
 
 
-def _shown(library: SSL.Connection, presented: Presented, *, resumed: bool) -> Credential:
-    if len(presented.credentials) > 1 and not resumed:
+def _shown(library: SSL.Connection, credentials: Sequence[Credential], *, resumed: bool) -> Credential:
+    if len(credentials) > 1 and not resumed:
         leaf = library.get_certificate(as_cryptography=True)
-        for credential in presented.credentials:
+        for credential in credentials:
             if credential.leaf == leaf:
                 return credential
-    return presented.credentials[0]
+    return credentials[0]
 
 
 def _verified_chain(library: SSL.Connection) -> tuple[bytes, ...]:
