@@ -45,6 +45,7 @@ from secureserve.errors import (
 
 if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
+    from secureserve.certificates.on_demand import CallableSource
     from secureserve.certificates.sources import (
         CredentialSource,
         DirectorySource,
@@ -71,6 +72,7 @@ __all__ = [
     "BadRequest",
     "BodyTooLarge",
     "BodyTruncated",
+    "CallableSource",
     "CertificateStore",
     "ChainBroken",
     "ConfigurationError",
@@ -119,6 +121,7 @@ __all__ = [
 _HOMES: Final = MappingProxyType(
     {
         "secureserve.certificates.credential": ("Credential",),
+        "secureserve.certificates.on_demand": ("CallableSource",),
         "secureserve.certificates.sources": (
             "CredentialSource",
             "DirectorySource",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
 from secureserve.certificates.expiry import ExpiryWatch
+from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
 from secureserve.certificates.store import CertificateStore
@@ -130,7 +131,7 @@ class CertificateManager:
     """Looks after the certificates of one server.
 
     Args:
-        sources: Where they come from; the first one's first is the default.
+        sources: Where they come from; the first one's first is the default. One `CallableSource` may be among them.
         store: Where they are published; None makes one.
         sni_strict: For a store that is made here: refuse names that no certificate covers.
         clock: What tells the time that certificates are judged by.
@@ -160,6 +161,8 @@ class CertificateManager:
         emergency_names: Sequence[str] = DEFAULT_NAMES,
     ) -> None:
         self.store = CertificateStore(sni_strict=sni_strict, clock=clock) if store is None else store
+        self._asked_first = next((source for source in sources if isinstance(source, CallableSource)), None)
+        self.store.asked_first = self._asked_first
         self.rotator = Rotator(self.store, sources, clock=clock, publish_event=publish_event)
         self._clock = clock
         self._publish_event = publish_event
@@ -227,6 +230,8 @@ class CertificateManager:
             self._stopping = False
             self._thread = threading.Thread(target=self._run, name="secureserve-certificates", daemon=True)
             self._thread.start()
+        if self._asked_first is not None:
+            self._asked_first.start()
         for source in self.rotator.sources:
             if isinstance(source, MemorySource):
                 source.subscribe(self._memory_changed)
@@ -238,6 +243,8 @@ class CertificateManager:
         for source in self.rotator.sources:
             if isinstance(source, MemorySource):
                 source.unsubscribe(self._memory_changed)
+        if self._asked_first is not None:
+            self._asked_first.stop()
         self._watcher.stop()
         with self._wake:
             self._stopping = True

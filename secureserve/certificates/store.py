@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from secureserve.certificates.credential import Credential
+    from secureserve.certificates.on_demand import CallableSource
     from secureserve.clock import Clock
 
 __all__ = ["CertificateStore", "StoreSnapshot"]
@@ -85,6 +86,10 @@ class CertificateStore:
             RFC 6066, 3), instead of presenting the default, which that client would have to refuse.
         clock: What tells which credentials are current.
 
+    Attributes:
+        sni_strict: As given.
+        asked_first: A function that decides before `select` does; None: there is none.
+
     Threads: `select` and `snapshot` from any, without waiting. `replace` from any; concurrent ones take turns.
     """
 
@@ -97,6 +102,7 @@ class CertificateStore:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.sni_strict = sni_strict
+        self.asked_first: CallableSource | None = None
         self._clock = clock
         self._publishing = threading.RLock()
         self._preparers: list[Callable[[StoreSnapshot], None]] = []

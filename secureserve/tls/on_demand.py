@@ -9,11 +9,12 @@ and on unix sockets, `waits_without_thread` is False, and the thread that shakes
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.tls.client_hello import ClientHello, parse_client_hello
+from secureserve.tls.client_hello import parse_client_hello
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from secureserve.certificates.credential import Credential
+    from secureserve.tls.client_hello import ClientHello
     from secureserve.tls.engines.base import TLSConnection
 
 __all__ = ["DecidedConnection", "client_hello_message", "waits_without_thread"]
@@ -83,6 +85,9 @@ class DecidedConnection:
         self._ask = ask
         self._present = present
         self._answer: Future[Credential | None] | None = None
+        self._is_awaited = False
+        self._is_decided = False
+        self._credential: Credential | None = None
         self.receive, self.send, self.pending = connection.receive, connection.send, connection.pending
         self.fileno, self.close, self.close_notify = connection.fileno, connection.close, connection.close_notify
 
@@ -96,34 +101,59 @@ class DecidedConnection:
             HandshakeFailed: It cannot succeed any more.
             PlainHTTPOnTLSPort: The peer speaks plain HTTP.
         """
-        sock = self._connection.sock
-        if self._answer is None:
-            # A TLS socket of the standard library forbids peeking; the socket that it is as well does not.
-            try:
-                received = socket.socket.recv(sock, _MAX_HELLO_SIZE, socket.MSG_PEEK)
-            except BlockingIOError:
-                return Want.READ
-            except OSError:
-                received = b""
-            message = client_hello_message(received) if received else b""
-            if message is None and len(received) < _MAX_HELLO_SIZE:
-                _rest(sock, len(received))
-                return Want.READ
-            hello = parse_client_hello(message) if message else None
-            self._answer = self._ask(hello or ClientHello())
-            if not self._answer.done():
-                _rest(sock, len(received))
-                self._answer.add_done_callback(lambda _answer: _wake(sock))
-                return Want.READ
-        if not self._answer.done():
+        if not self._is_decided and not self._decide():
             return Want.READ
-        _wake(sock)
-        with self._present(self._answer.result()):
+        with self._present(self._credential):
             return self._connection.handshake()
+
+    def _decide(self) -> bool:
+        """Go on towards a decision, and return whether there is one."""
+        sock = self._connection.sock
+        try:
+            # A TLS socket of the standard library forbids peeking; the socket that it is as well does not.
+            received = socket.socket.recv(sock, _MAX_HELLO_SIZE, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            received = b""
+        # A socket whose end has been reached is readable for ever: there is nothing more to wait for then.
+        is_over = len(received) in {0, _MAX_HELLO_SIZE} or _has_ended(sock)
+        if self._answer is None and not self._begin(received, is_over=is_over):
+            _rest(sock, len(received))
+            return False
+        answer = self._answer
+        if answer is not None and not answer.done() and not is_over:
+            _rest(sock, len(received))
+            if not self._is_awaited:
+                self._is_awaited = True
+                answer.add_done_callback(lambda _answer: _wake(sock))
+            elif answer.done():
+                # It came just before the mark was set, and lowered what was raised only then.
+                _wake(sock)
+            return False
+        self._credential = answer.result() if answer is not None and answer.done() else None
+        self._is_decided = True
+        _wake(sock)
+        return True
+
+    def _begin(self, received: bytes, *, is_over: bool) -> bool:
+        """Ask, if the ClientHello is there; return whether it is, or will never be."""
+        message = client_hello_message(received) if received else b""
+        hello = parse_client_hello(message) if message else None
+        if hello is not None:
+            self._answer = self._ask(hello)
+        return hello is not None or message is not None or is_over
 
 
 def _rest(sock: socket.socket, arrived: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrived + 1)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Return whether the peer has sent its last."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _wake(sock: socket.socket) -> None:
