@@ -28,6 +28,7 @@ from secureserve.front.listener import (
     describe_address,
     export_listeners,
 )
+from secureserve.front.unix_socket import PathClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,6 +269,20 @@ class TestAccepting:
             outcome = listener.accept_many(4)
             assert (outcome.aborted, outcome.status) == (4, AcceptStatus.MORE)
 
+    def test_a_connection_that_dies_while_it_is_set_up_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A socket that takes no option any more is closed and counted, and costs nothing else."""
+
+        def broken(*_: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        with listening((LOOPBACK, 0)) as listener, connect(listener) as client:
+            select.select([listener], [], [], 10)
+            monkeypatch.setattr(socket.socket, "setsockopt", broken)
+            outcome = listener.accept_many(5)
+            monkeypatch.undo()
+            assert (outcome.connections, outcome.aborted) == ([], 1)
+            assert client.recv(1) == b""
+
     def test_a_closed_listener_accepts_nobody(self) -> None:
         """Accepting after close is an answer as well."""
         with listening((LOOPBACK, 0)) as listener:
@@ -414,6 +429,29 @@ class TestUnixSockets:
             Listener.bind(path)
         assert failure.value.key == "socket_file"
 
+    def test_a_path_taken_over_meanwhile_is_noticed(self, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If another program replaces the path while it is being made, the start fails instead of serving nobody."""
+        real = socket.socket.listen
+
+        def listen_and_lose(sock: socket.socket, backlog: int) -> None:
+            real(sock, backlog)
+            (short_path / "s").unlink()
+            (short_path / "s").write_text("another's")
+
+        monkeypatch.setattr(socket.socket, "listen", listen_and_lose)
+        with pytest.raises(StartFailed, match="replaced by another program"):
+            Listener.bind(str(short_path / "s"))
+        assert (short_path / "s").read_text() == "another's"
+
+    def test_a_child_process_removes_no_path_of_its_parent(self, short_path: Path) -> None:
+        """A process forked off after the bind may close its copy without taking the path away."""
+        with listening(str(short_path / "s")):
+            claim = PathClaim.of(str(short_path / "s"))
+            PathClaim(claim.path, claim.device, claim.inode, os.getpid() + 1).release()
+            assert (short_path / "s").is_socket()
+            claim.release()
+            assert not (short_path / "s").exists()
+
     def test_a_missing_directory_is_named(self, short_path: Path) -> None:
         """The directory is not made, and the message says that it has to be."""
         with pytest.raises(StartFailed, match="directory that does not exist"):
@@ -462,6 +500,22 @@ class TestAdopting:
             with sock, pytest.raises(ConfigurationError):
                 Listener.adopt(sock)
         second.close()
+
+
+class TestDuplicating:
+    """A second handle of one socket."""
+
+    def test_a_duplicate_goes_on_listening(self, short_path: Path) -> None:
+        """Closing the first handle neither stops the second nor removes its path; closing the second removes it."""
+        with listening(str(short_path / "s")) as first:
+            first.name = "web"
+            twin = first.duplicate()
+            first.close()
+            with connect(twin):
+                await_one(twin)[0].close()
+            assert twin.name == "web"
+            twin.close()
+        assert list(short_path.iterdir()) == []
 
 
 class TestHandOver:
