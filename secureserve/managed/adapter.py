@@ -167,6 +167,8 @@ class ServerAdapter:
             with self._end:
                 self.running = not self._ended
             self._raise_if_ended()
+            if isinstance(self.engine, Engine):
+                self.engine.attend(self)
         self.engine.log(f"Serving on {self.description}")
 
     def wait(self) -> None:
@@ -213,7 +215,7 @@ class ServerAdapter:
                 self._join(description)
                 self._verify_released(description, address)
             finally:
-                self.running = False
+                self._not_running()
         self.engine.log(f"Stopped serving on {description}")
 
     def restart(self) -> None:
@@ -369,6 +371,11 @@ class ServerAdapter:
             self._stop_server()
             self._join(self.description)
 
+    def _not_running(self) -> None:
+        self.running = False
+        if isinstance(self.engine, Engine):
+            self.engine.release(self)
+
     def _stop_from_within(self) -> None:
         """Stop the server for one of its own worker threads, whose request cannot finish before this returns.
 
@@ -376,7 +383,7 @@ class ServerAdapter:
         """
         thread = self._thread
         self.httpserver.stop()
-        self.running = False
+        self._not_running()
         if thread is not None and isinstance(self.engine, Engine):
             self.engine.wait_for(thread, self._stop_seconds())
 

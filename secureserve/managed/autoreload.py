@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from secureserve.managed.channels import ChannelFailures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +20,7 @@ __all__ = ["Autoreloader"]
 
 PRIORITY: Final = 80
 STOP_SECONDS: Final = 10.0
+STEP_MILLISECONDS: Final = 10
 DEBOUNCE_MILLISECONDS: Final = 50
 """An editor that saves several files makes one restart of it."""
 
@@ -27,14 +32,14 @@ class Autoreloader:
         engine: The engine; whoever blocks on it executes the program again.
         files: Further files, and directories with everything in them.
 
-    Threads: one of its own, which sleeps until the system tells of a change.
+    Threads: one or two of its own, which sleep until the system tells of a change.
     """
 
     def __init__(self, engine: Engine, files: Iterable[str | Path] = ()) -> None:
         self.engine = engine
         self.files = {Path(each).absolute() for each in files}
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def subscribe(self) -> None:
         """Watch while the engine runs."""
@@ -48,53 +53,48 @@ class Autoreloader:
 
     def start(self) -> None:
         """Begin to watch. Harmless while it does."""
-        if self._thread is not None:
+        if self._threads:
             return
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=(self._stop,), name="autoreload", daemon=True)
-        self._thread.start()
+        beside = {path.parent for path in _module_files()} | {path.parent for path in self.files}
+        within = {path for path in self.files if path.is_dir()}
+        for directories, recursive in ((beside, False), (within, True)):
+            existing = sorted(str(path) for path in directories if path.is_dir())
+            if existing:
+                follow = functools.partial(self._follow, existing, recursive=recursive, stop=self._stop)
+                self._threads.append(threading.Thread(target=follow, name="autoreload", daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop watching. Harmless when it has."""
-        thread, self._thread = self._thread, None
         self._stop.set()
-        if thread is not None and thread is not threading.current_thread():
+        threads, self._threads = self._threads, []
+        for thread in threads:
             thread.join(STOP_SECONDS)
 
     def matters(self, path: Path) -> bool:
         """Return whether a change of `path` is a reason to restart."""
         return path in self.files or any(each in path.parents for each in self.files) or path in set(_module_files())
 
-    def _watch(self, stop: threading.Event) -> None:
+    def _follow(self, directories: list[str], *, recursive: bool, stop: threading.Event) -> None:
         from watchfiles import watch
 
-        directories = {path.parent for path in _module_files()} | {
-            path if path.is_dir() else path.parent for path in self.files
-        }
-        existing = sorted(path for path in directories if path.is_dir())
-        deep = [path for path in self.files if path.is_dir()]
-        for directories_watched, recursive in ((existing, False), (deep, True)):
-            if recursive and directories_watched:
-                threading.Thread(
-                    target=self._follow, args=(directories_watched, True, stop, watch), name="autoreload", daemon=True
-                ).start()
-        self._follow(existing, False, stop, watch)
-
-    def _follow(self, directories: list[Path], recursive: bool, stop: threading.Event, watch: Any) -> None:  # noqa: FBT001
         for changes in watch(
-            *directories,
-            recursive=recursive,
-            stop_event=stop,
-            debounce=DEBOUNCE_MILLISECONDS,
-            step=10,
-            raise_interrupt=False,
+            *directories, recursive=recursive, stop_event=stop, debounce=DEBOUNCE_MILLISECONDS, step=STEP_MILLISECONDS
         ):
             changed = [path for _, name in changes if self.matters(path := Path(name))]
             if changed and not stop.is_set():
                 self.engine.log(f"Restarting: {changed[0]} changed")
-                # Leaving stops this watch as well, so it must not wait for itself.
-                threading.Thread(target=self.engine.restart, name="autoreload restart", daemon=True).start()
+                # A restart ends this watch and waits for it, so it is another thread's work.
+                threading.Thread(target=self._restart, name="autoreload restart", daemon=True).start()
                 return
+
+    def _restart(self) -> None:
+        try:
+            self.engine.restart()
+        except ChannelFailures as failures:
+            self.engine.log(f"Not restarting: {failures}", logging.WARNING)
 
 
 def _module_files() -> Iterator[Path]:

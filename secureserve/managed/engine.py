@@ -60,7 +60,7 @@ class Step(enum.Enum):
 
 TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = MappingProxyType(
     {
-        State.STOPPED: {Step.START: State.STARTING, Step.EXIT: State.EXITING},
+        State.STOPPED: {Step.START: State.STARTING, Step.STOP: State.STOPPING, Step.EXIT: State.EXITING},
         State.STARTING: {Step.START_DONE: State.STARTED, Step.STOP: State.STOPPING},
         State.STARTED: {Step.STOP: State.STOPPING},
         State.STOPPING: {Step.STOP_DONE: State.STOPPED},
@@ -85,6 +85,7 @@ class Engine:
         threads: The threads that belong to the engine; `block` waits for these and no others.
         environment: What the program executed by a restart finds in its environment besides what this one found.
         heirlooms: The listeners kept open for it.
+        running: What runs, whoever started it; as long as there is something, `stop` and `exit` publish ``stop``.
 
     Threads: every method may be called from any thread, and from listeners. `block` is for the main thread.
     """
@@ -98,6 +99,7 @@ class Engine:
         self.threads: list[threading.Thread] = []
         self.environment: dict[str, str] = {}
         self.heirlooms: list[Listener] = []
+        self.running: set[object] = set()
         self._channels = Channels()
         self._changed = threading.Condition()
         self._state = State.STOPPED
@@ -182,8 +184,7 @@ class Engine:
             self.failure = None
             self.execv = False
             self._move(Step.START)
-            atexit.unregister(self._left_running)
-            atexit.register(self._left_running)
+            self._warn_when_left()
             try:
                 self._publish_start()
             except BaseException as error:
@@ -202,7 +203,7 @@ class Engine:
             ChannelFailures: Listeners failed; the others were called all the same.
         """
         with self._conducting() as nested:
-            if nested or self._state not in {State.STARTED, State.STARTING}:
+            if nested or not self._is_up():
                 return
             try:
                 self._publish_stop()
@@ -317,16 +318,23 @@ class Engine:
             self.wait(State.EXITING, interval, "main")
         except KeyboardInterrupt:
             self.log("Keyboard interrupt: shutting down")
-            self.exit()
+            self._exit_from_block()
         except SystemExit:
             self.log("SystemExit raised: shutting down")
-            self.exit()
+            self._exit_from_block()
             raise
+        except ChannelFailures as failures:
+            self._exit_from_block(failures)
         self._join_threads()
         if self.failure is not None:
             raise self.failure
         if self.execv:
             self._execute_again()
+
+    def _exit_from_block(self, failure: BaseException | None = None) -> None:
+        # What fails is kept as the engine's failure, which block raises in the end.
+        with contextlib.suppress(ChannelFailures):
+            self.exit(failure)
 
     def start_with_callback(
         self,
@@ -358,6 +366,15 @@ class Engine:
         finally:
             done.set()
         return thread
+
+    def attend(self, something: object) -> None:
+        """Know that `something` runs which listens to ``stop``, be it that it was started without the engine."""
+        self.running.add(something)
+        self._warn_when_left()
+
+    def release(self, something: object) -> None:
+        """Know that `something` runs no more."""
+        self.running.discard(something)
 
     def wait_for(self, thread: threading.Thread, seconds: float) -> None:
         """Have `block` wait for a thread before it returns, for at most that many seconds."""
@@ -428,7 +445,7 @@ class Engine:
     def _wind_down(self) -> None:
         self._exit_wanted = True
         try:
-            if self._state in {State.STARTING, State.STARTED}:
+            if self._is_up():
                 self._publish_stop()
         finally:
             self._publish_exit()
@@ -457,7 +474,16 @@ class Engine:
                 self.log(f"Thread {thread.name} is still running; leaving without it.", logging.WARNING)
         self.threads = [thread for thread in self.threads if thread.is_alive()]
 
+    def _is_up(self) -> bool:
+        return self._state in {State.STARTING, State.STARTED} or bool(self.running)
+
+    def _warn_when_left(self) -> None:
+        atexit.unregister(self._left_running)
+        atexit.register(self._left_running)
+
     def _left_running(self) -> None:
+        if not self._is_up():
+            return
         warnings.warn(
             f"The program ends while {self.name} is {self._state.name}; it is being stopped. "
             "Call block() after start(), or exit() before the program ends.",

@@ -226,6 +226,12 @@ class Server(ServerAttributes, ServerAdapter):
                     self._release()
         self.events.publish(ServerStopped(base))
 
+    def hand_over(self) -> None:
+        """Put the listening sockets, the redirecting port's too, into the engine's environment for a restart."""
+        super().hand_over()
+        if self._redirector is not None:
+            self._redirector.hand_over()
+
     def graceful(self) -> None:
         """Reload the certificates, as the engine's ``graceful`` asks.
 
@@ -460,10 +466,14 @@ class Server(ServerAttributes, ServerAdapter):
             return
         from secureserve.http.plain import RedirectApp
         from secureserve.http.server import HTTPServer
+        from secureserve.managed.handover import adopt
 
         address = (self.socket_host, self.redirect_port)
+        handed_over = adopt(address)
         application = RedirectApp(self.bound_addr[1], self._serves, self.acme_challenges)
-        httpserver = HTTPServer(address, application, numthreads=1, request_queue_size=self.socket_queue_size)
+        httpserver = HTTPServer(
+            address, application, numthreads=1, request_queue_size=self.socket_queue_size, listeners=handed_over
+        )
         self._redirector = ServerAdapter(self.engine, httpserver, address, start_timeout=self.start_timeout)
         try:
             self._redirector.start()
@@ -471,6 +481,9 @@ class Server(ServerAttributes, ServerAdapter):
             self._redirector = None
             super().stop()
             raise
+        finally:
+            for listener in handed_over:
+                listener.close()
 
     def _start_control(self) -> None:
         if self.control_socket is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import subprocess
@@ -62,7 +63,9 @@ class Waitress:
 
     def stop(self) -> None:
         """Close the socket on the thread that polls it, and end its loop."""
-        self.server.trigger.pull_trigger(self._close)
+        with contextlib.suppress(OSError):
+            # waitress may run the function, which closes the trigger, before the byte that wakes it is written.
+            self.server.trigger.pull_trigger(self._close)
 
     def _close(self) -> None:
         self.server.task_dispatcher.shutdown()

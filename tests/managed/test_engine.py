@@ -344,6 +344,42 @@ def test_the_log_goes_to_the_error_logger_with_its_traceback(caplog: pytest.LogC
     assert "ValueError: invalid literal" in record.getMessage()
 
 
+def test_a_failing_main_listener_shuts_down_and_is_raised() -> None:
+    """What a listener of main raises ends the block, after everything was stopped."""
+    engine = Engine()
+    stopped = []
+
+    def fail() -> None:
+        message = "main failed"
+        raise ValueError(message)
+
+    engine.subscribe("main", fail)
+    engine.subscribe("stop", lambda: stopped.append(True))
+    engine.start()
+    with pytest.raises(ChannelFailures, match="main failed"):
+        engine.block(interval=0.001)
+    assert stopped == [True]
+    assert engine.state is State.EXITING
+
+
+def test_what_fails_while_stopping_is_raised_by_block() -> None:
+    """A stop listener that fails makes exit raise, in whichever thread, and block too."""
+    engine = Engine()
+
+    def fail() -> None:
+        message = "stop failed"
+        raise ValueError(message)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    engine.subscribe("stop", fail)
+    engine.subscribe("main", interrupt)
+    engine.start()
+    with pytest.raises(ChannelFailures, match="stop failed"):
+        engine.block(interval=0.001)
+
+
 LEAVES_IT_RUNNING = """
 import sys
 from secureserve.managed.engine import Engine

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -278,6 +280,22 @@ def test_a_watchdog_for_another_process_is_not_ours(bus: Engine) -> None:
     assert "systemd watchdog" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_signal_handlers_are_put_back(bus: Engine) -> None:
+    """After unsubscribe every signal has the handler that it had before, and none of ours is called."""
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+    before = [signal.getsignal(number) for number in numbers]
+    handler, called = SignalHandler(bus), threading.Event()
+    handler.actions["SIGUSR1"] = called.set
+    handler.subscribe()
+    handler.subscribe()
+    assert all(signal.getsignal(number) not in before for number in numbers)
+    signal.raise_signal(signal.SIGUSR1)
+    assert called.wait(DEADLINE)
+    handler.unsubscribe()
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert bus.listeners("SIGTERM") == []
+
+
 def test_signals_are_for_the_main_thread(bus: Engine) -> None:
     """Subscribing or restoring handlers elsewhere is refused with a reason."""
     failures = []
@@ -296,6 +314,20 @@ def test_signals_are_for_the_main_thread(bus: Engine) -> None:
     assert all("main thread" in failure for failure in failures)
 
 
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    """Put the package's loggers back as they were."""
+    names = ("secureserve", "secureserve.access")
+    before = [(logging.getLogger(each), vars(logging.getLogger(each)).copy()) for each in names]
+    handlers = [list(logger.handlers) for logger, _ in before]
+    yield
+    for (logger, former), kept in zip(before, handlers, strict=True):
+        logger.handlers[:] = kept
+        logger.propagate = former["propagate"]
+        logger.setLevel(former["level"])
+
+
+@pytest.mark.usefixtures("loggers")
 def test_a_log_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """A log file in a directory that is not there is a ConfigurationError naming it."""
     with pytest.raises(ConfigurationError, match=r"error_log.*nowhere"):

@@ -217,6 +217,7 @@ def test_usr1_opens_the_logs_anew(run: Callable[..., Program], tmp_path: Path) -
 def test_usr2_restarts_without_refusing_anybody(run: Callable[..., Program]) -> None:
     """The program is executed again under its number and on its port; nobody is refused meanwhile."""
     program = run({"socket_queue_size": 1024})
+    number = program.process.pid
     address = program.wait_ready()
     first = fetch(address)
     refused, ended, stop = [], [], threading.Event()
@@ -242,8 +243,23 @@ def test_usr2_restarts_without_refusing_anybody(run: Callable[..., Program]) -> 
         client.join(DEADLINE)
     assert first != second
     assert refused == []
+    assert program.process.poll() is None
+    assert program.process.pid == number
     program.signal(signal.SIGTERM)
     assert program.end()[0] == 0
+
+
+def test_a_restart_hands_over_the_redirecting_port(run: Callable[..., Program], tls_credential: Any) -> None:
+    """Both ports of a server that redirects pass to the new program: neither is ever closed."""
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = chosen.getsockname()[1]
+    program = run({"ssl_certificate": str(tls_credential("localhost").pem_path), "redirect_port": port})
+    address = program.wait_ready()
+    before = _inodes(address[1], port)
+    program.signal(signal.SIGUSR2)
+    assert program.wait_ready() == address
+    assert _inodes(address[1], port) == before
+    assert b" 308 " in exchange(("127.0.0.1", port), GET % b"")
 
 
 def test_a_restart_keeps_a_unix_socket(run: Callable[..., Program], tmp_path: Path) -> None:
@@ -427,6 +443,14 @@ def _der(credential: IssuedCredential) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return credential.leaf.public_bytes(Encoding.DER)
+
+
+def _inodes(*ports: int) -> set[str]:
+    """Return the inodes of the sockets that listen on the ports, which are those of the sockets themselves."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = {row[9] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) in ports}
+    assert len(found) == len(ports)
+    return found
 
 
 def _wait_until_refused(address: tuple[str, int]) -> None:

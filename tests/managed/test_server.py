@@ -878,6 +878,18 @@ def test_quickstart_builds_and_starts() -> None:
     server.stop()
 
 
+def test_exit_stops_what_was_started_without_the_engine() -> None:
+    """After quickstart() alone, engine.exit() and engine.stop() stop the server, once."""
+    for leave in ("exit", "stop"):
+        bus = Engine()
+        server = local(engine=bus)
+        server.quickstart()
+        address = server.bound_addr
+        getattr(bus, leave)()
+        assert is_refused(address)
+        assert not server.running
+
+
 def test_changed_attributes_count_from_the_next_start() -> None:
     """After a stop the server is built anew from what the attributes say then."""
     server = local()
