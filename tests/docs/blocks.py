@@ -51,13 +51,15 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> list[Command]:
-    """Return the commands of a console block: lines after ``$ ``, continued after a backslash."""
+    """Return the commands of a console block: lines after ``$ ``, continued after a backslash or by ``> ``."""
     found: list[tuple[list[str], list[str]]] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
             found.append(([line[2:]], []))
         elif found and found[-1][0][-1].endswith("\\"):
             found[-1][0].append(line)
+        elif found and line.startswith("> "):
+            found[-1][0].append(line[2:])
         elif found:
             found[-1][1].append(line)
     return [Command("\n".join(lines), "".join(f"{line}\n" for line in output)) for lines, output in found]

@@ -1,9 +1,10 @@
 """Every snippet of the documentation does what the page says.
 
-The blocks of one page run in order, in a directory that holds what a reader is assumed to have: ``app.py`` with a WSGI
-``application``, ``fullchain.pem`` and ``privkey.pem`` for localhost, and ``ca.pem`` to verify it with. Python blocks of
-a page share one namespace, whose ``__name__`` is not ``__main__``. A ``secureserve run`` or ``demo`` in a console block
-runs until the page ends, on a free port: the port that the page names is replaced in the commands after it.
+The blocks of one page run in order, in a directory that holds what a reader is assumed to have: the applications of
+`workplace`, ``fullchain.pem`` and ``privkey.pem`` for localhost, and ``ca.pem`` to verify it with. Python blocks of a
+page share one namespace, whose ``__name__`` is not ``__main__``. A ``secureserve run`` or ``demo`` in a console block
+runs until the page ends or serves something else at the same port. It really gets a free one, which replaces the one
+that the page names in the commands after it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.docs.blocks import ROOT, Block, Command, blocks, commands, pages
+from tests.docs.workplace import FILES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,14 +40,6 @@ ELSEWHERE = re.compile(
 SERVES = re.compile(r"(python3? -m )?secureserve (run|demo)\b")
 DEFAULT_PORTS = {"run": "8080", "demo": "8443"}
 
-APPLICATION = """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
-    return [b"hello\\n"]
-
-app = application
-"""
-
 
 def page_id(page: Path) -> str:
     """Name a page in the test's name."""
@@ -61,12 +55,12 @@ def with_blocks(language: str) -> list[Path]:
 def workplace(tmp_path: Path, tls_authority: Any, tls_credential: Any) -> Path:
     """A directory with what a reader is assumed to have."""
     credential = tls_credential("localhost", "127.0.0.1", "::1")
-    (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "fullchain.pem").write_bytes(Path(credential.certificate_path).read_bytes())
     (tmp_path / "privkey.pem").write_bytes(Path(credential.private_key_path).read_bytes())
     (tmp_path / "privkey.pem").chmod(0o600)
-    # A terminal shows no progress either.
-    (tmp_path / ".curlrc").write_text("silent\nshow-error\n", encoding="utf-8")
     (tmp_path / "ca.pem").write_bytes(Path(tls_authority.cert_path).read_bytes())
     return tmp_path
 
@@ -138,13 +132,15 @@ class Shell:
         self._directory = directory
         self._environment = environment
         self._ports: dict[str, str] = {}
-        self._servers = ExitStack()
+        self._servers: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._servers.close()
+        with ExitStack() as stack:
+            for process in self._servers.values():
+                stack.callback(_end, process)
 
     def run(self, command: Command, block: Block) -> None:
         """Run one command and compare its output."""
@@ -186,6 +182,8 @@ class Shell:
         assert match is not None
         named = re.search(r"--socket-port[ =](\d+)", text)
         port = named[1] if named else DEFAULT_PORTS[match[2]]
+        if port in self._servers:
+            _end(self._servers.pop(port))
         command = f"exec {text.removesuffix('&').rstrip()} --socket-host 127.0.0.1 --socket-port 0"
         process = subprocess.Popen(
             ["bash", "-c", command],
@@ -196,7 +194,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        self._servers.callback(_end, process)
+        self._servers[port] = process
         watchdog = threading.Timer(DEADLINE, process.kill)
         watchdog.start()
         try:

@@ -62,6 +62,7 @@ def certificates(path: Path) -> None:
         secureserve.FileSource(path),
         secureserve.DirectorySource(path),
         secureserve.MemorySource(credential),
+        secureserve.CallableSource(lambda hello: credential if hello.server_name else None, timeout=1.0),
     ]
     for source in sources:
         loaded: Sequence[secureserve.Credential] = source.load()
