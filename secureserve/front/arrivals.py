@@ -93,6 +93,7 @@ class Arrivals:
         """Start accepting from `listener`, which belongs here from now on."""
         self._listeners[listener.fileno()] = listener
         self._registry.poller.add(listener.fileno())
+        self._registry.poller.arm_arrival(listener.fileno())
 
     def close(self) -> None:
         """Accept no more, and close the listeners."""

@@ -39,8 +39,8 @@ class Poller:
         self._served.register(self._wake_fd, select.EPOLLIN)
 
     def add(self, fd: int) -> None:
-        """Wait for an arrival on `fd`, which was not waited for before."""
-        self._arrivals.register(fd, READ)
+        """Take in `fd`, which was not known before, at rest: `arm_arrival` waits for it."""
+        self._arrivals.register(fd, AT_REST)
 
     def arm_arrival(self, fd: int, *, write: bool = False) -> None:
         """Wait again for an arrival on `fd`."""

@@ -78,13 +78,13 @@ class Registry:
     def enter(self, connection: Connection, deadline: float) -> None:
         """Take in a connection that was accepted; it waits for its first byte."""
         self.connections.add(connection)
-        self.set_deadline(connection, deadline)
-        self._waiting[connection.fd] = connection
         try:
+            # Known to the poller before anybody can claim it: whoever does may arm it again at once.
             self.poller.add(connection.fd)
         except OSError:
-            self._waiting.pop(connection.fd, None)
             self.end(connection, "error")
+        else:
+            self.wait(connection, Want.READ, deadline)
 
     def admit(self, connection: Connection) -> None:
         """Let a connection be served: it is no arrival any more."""

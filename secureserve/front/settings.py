@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Final, Literal
 
@@ -11,6 +12,8 @@ __all__ = ["FrontSettings", "Timeouts"]
 
 KIBI: Final = 1024
 MEBI: Final = 1024 * KIBI
+
+_HSTS: Final = re.compile(r"max-age=[0-9]+(; ?(includeSubDomains|preload))*")
 
 LINGER_SECONDS: Final = 2.0
 """Long enough for a peer to read an answer that crosses its own bytes (RFC 9112, 9.6), short enough to be no burden."""
@@ -91,6 +94,9 @@ class FrontSettings:
         for name in ("max_connections", "max_buffered_body_size", "max_request_line_size", "max_header_fields"):
             if getattr(self, name) == 0:
                 raise ConfigurationError(name, 0, "would refuse every request", "Use 1 or more.")
+        if self.hsts is not None and not _HSTS.fullmatch(self.hsts):
+            remedy = "Write, for instance, 'max-age=63072000; includeSubDomains'."
+            raise ConfigurationError("hsts", self.hsts, "is not a Strict-Transport-Security value (RFC 6797)", remedy)
         if self.plain_http not in {"reject", "redirect"}:
             raise ConfigurationError("plain_http", self.plain_http, "is unknown", "Use 'reject' or 'redirect'.")
 
