@@ -236,7 +236,7 @@ class ServerAdapter:
         """Put the server's listening sockets into the engine's environment for the program to come."""
         from secureserve.managed.handover import export
 
-        if self.running and export(self.engine, self.httpserver, self.bind_addr):
+        if self.running and not _is_activated() and export(self.engine, self.httpserver, self.bind_addr):
             self._handed_over = True
 
     def _asked_for(self) -> Any:
@@ -348,7 +348,8 @@ class ServerAdapter:
             StartFailed: They do not, within the time of a start.
         """
         address = self.bound_addr
-        if address is None or not listening.can_tell() or (isinstance(address, tuple) and not address[1]):
+        unknown = address is None or (isinstance(address, tuple) and not address[1])
+        if unknown or _is_activated() or not listening.can_tell():
             return
         deadline = time.monotonic() + min(self.start_timeout, GRACE_SECONDS)
         while not listening.own_listeners(address):
@@ -441,7 +442,7 @@ class ServerAdapter:
         Raises:
             StopTimedOut: One does.
         """
-        if address is None or self._handed_over:
+        if address is None or self._handed_over or _is_activated():
             return
         from secureserve.front.systemd import sockets_left
 
@@ -452,6 +453,11 @@ class ServerAdapter:
             raise StopTimedOut(message)
         if listening.foreign_listener(address):
             self.engine.log(f"{description} is served by another process now{_by(address)}", logging.WARNING)
+
+
+def _is_activated() -> bool:
+    """Return whether the service manager passed listening sockets: those were bound before us, and outlive us."""
+    return os.environ.get("LISTEN_PID", "") == str(os.getpid())
 
 
 def _is_worker_of(httpserver: Any) -> bool:

@@ -262,6 +262,56 @@ def test_a_restart_hands_over_the_redirecting_port(run: Callable[..., Program], 
     assert b" 308 " in exchange(("127.0.0.1", port), GET % b"")
 
 
+ACTIVATED = """
+import os, sys
+if "LISTEN_PID" not in os.environ:
+    # What systemd does: the socket is descriptor 3 of the process that is then executed.
+    os.dup2(int(sys.argv[1]), 3)
+    os.set_inheritable(3, True)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+import secureserve
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"again"]
+with secureserve.Server(application):
+    pass
+secureserve.serve(
+    application,
+    ready=lambda server: print("ready", server.base(), flush=True),
+)
+"""
+
+
+def test_sockets_of_systemd_are_served_given_back_and_kept_by_a_restart(tmp_path: Path) -> None:
+    """A passed socket is served in place of the configured one; it may be served again, also by a restarted program."""
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        path = tmp_path / "program.py"
+        path.write_text(ACTIVATED)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")}
+        program = Program.__new__(Program)
+        program.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(path), str(passed.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=[passed.fileno()],
+            env={**environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            assert program.wait_ready() == passed.getsockname()
+            assert fetch(passed.getsockname()) == b"again"
+            program.signal(signal.SIGUSR2)
+            assert program.wait_ready() == passed.getsockname()
+            assert fetch(passed.getsockname()) == b"again"
+            program.signal(signal.SIGTERM)
+            assert program.end() == (0, "")
+        finally:
+            program.process.kill()
+            program.process.communicate()
+
+
 def test_a_restart_keeps_a_unix_socket(run: Callable[..., Program], tmp_path: Path) -> None:
     """A unix socket's path stays in place across a restart, and is removed at the end."""
     path = tmp_path / "app.sock"
