@@ -71,14 +71,18 @@ def _scenario(results: Results, scenario: Scenario, plan: Plan) -> Iterator[str]
 def _case(results: Results, scenario: Scenario, case: Case) -> Iterator[str]:
     yield f"### {scenario.name.capitalize()}: {case.name}\n"
     chief = case.measures[0]
-    rows = []
+    rows: list[list[str]] = []
     for server in SERVERS:
         spreads = [results.spread(scenario.name, case.name, server.name, measure.name) for measure in case.measures]
         if any(spreads):
             ratio = results.ratio(scenario.name, case.name, server.name, chief.name)
             shown = "" if ratio is None else f"{ratio.median:.2f}"
             rows.append([server.name, shown, *map(_shown, spreads, case.measures)])
-    yield from _table(("server", f"{chief.name}, ratio", *(measure.name for measure in case.measures)), rows)
+    head = ["server", f"{chief.name}, ratio", *(measure.name for measure in case.measures)]
+    if not any(row[1] for row in rows):
+        # Nobody to compare with: the server that ratios are to did not get that far.
+        head, rows = [head[0], *head[2:]], [[row[0], *row[2:]] for row in rows]
+    yield from _table(head, rows)
 
 
 def _shown(spread: Spread | None, measure: Measure) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.results import Measure
     from benchmarks.servers import RunningServer, Server
 
-__all__ = ["Case", "Plan", "Scenario", "measure_cpu"]
+__all__ = ["FULL", "SHORT", "Case", "Plan", "Scenario", "measure_cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Plan:
     Attributes:
         seconds: That a server is loaded for each value.
         rounds: How often every server has its turn.
+        every_case: Whether scenarios measure all that they can, or only their chief cases.
+        good_seconds: That a good client tries to be answered beside hostile ones.
         idle_connections: Held open for their memory.
         hostile_counts: How many hostile clients at once.
         hostile_kinds: What they do.
@@ -31,6 +33,8 @@ class Plan:
 
     seconds: float
     rounds: int
+    every_case: bool
+    good_seconds: float
     idle_connections: int
     hostile_counts: tuple[int, ...]
     hostile_kinds: tuple[str, ...]
@@ -40,13 +44,22 @@ class Plan:
 FULL = Plan(
     seconds=3.0,
     rounds=3,
+    every_case=True,
+    good_seconds=6.0,
     idle_connections=1000,
     hostile_counts=(1, 50, 500, 2000),
     hostile_kinds=("silent", "half a hello", "shaken", "half a head", "slow body", "slow reader"),
     rotations=1000,
 )
 SHORT = Plan(
-    seconds=1.0, rounds=1, idle_connections=100, hostile_counts=(50,), hostile_kinds=("silent", "shaken"), rotations=50
+    seconds=1.0,
+    rounds=1,
+    every_case=False,
+    good_seconds=2.0,
+    idle_connections=100,
+    hostile_counts=(50,),
+    hostile_kinds=("silent",),
+    rotations=50,
 )
 
 

@@ -25,16 +25,15 @@ FAILED: Final = Measure("good failed", digits=0)
 GOT_IN: Final = Measure("hostile got in", digits=0)
 
 GOOD: Final = 60
-GOOD_SECONDS: Final = 6.0
 GOOD_TIMEOUT: Final = 3.0
 
 COMPARED: Final = ("secureserve", "cheroot, builtin", "gunicorn", "nginx and waitress")
 
 
-def _run(kind: str, count: int, running: RunningServer, _: Plan) -> Mapping[str, float]:
-    before, _failed = clients.latencies(running.port, count=GOOD, seconds=GOOD_SECONDS, timeout=GOOD_TIMEOUT)
+def _run(kind: str, count: int, running: RunningServer, plan: Plan) -> Mapping[str, float]:
+    before, _failed = clients.latencies(running.port, count=GOOD, seconds=plan.good_seconds, timeout=GOOD_TIMEOUT)
     with crowd(kind, count, running.port) as hostile:
-        during, failed = clients.latencies(running.port, count=GOOD, seconds=GOOD_SECONDS, timeout=GOOD_TIMEOUT)
+        during, failed = clients.latencies(running.port, count=GOOD, seconds=plan.good_seconds, timeout=GOOD_TIMEOUT)
     values = {FAILED.name: float(failed), GOT_IN.name: float(hostile.got_in)}
     if during:
         median = statistics.median(during)
