@@ -61,7 +61,7 @@ _LAST_WORDS: Final = frozenset({State.FLUSHING, State.LINGERING, State.CLOSED})
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     State.NEW: frozenset({State.PROXY, State.HANDSHAKE, State.HEAD}) | _LAST_WORDS,
     State.PROXY: frozenset({State.HANDSHAKE, State.HEAD}) | _LAST_WORDS,
-    State.HANDSHAKE: frozenset({State.HEAD}) | _END,
+    State.HANDSHAKE: frozenset({State.HEAD, State.LINGERING}) | _END,
     State.HEAD: frozenset({State.BODY, State.QUEUED, State.ACTIVE}) | _LAST_WORDS,
     State.BODY: frozenset({State.QUEUED, State.ACTIVE}) | _LAST_WORDS,
     State.QUEUED: frozenset({State.ACTIVE}) | _LAST_WORDS,

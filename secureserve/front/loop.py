@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from secureserve.errors import PeerError, PeerTimeout
+from secureserve.errors import HandshakeFailed, PeerError, PeerTimeout
 from secureserve.front.arrivals import Arrivals
 from secureserve.front.connection import Connection, State
 from secureserve.front.exchanges import Exchanges
@@ -239,13 +239,15 @@ class Front:
         self._accounting.refused(error.reason)
         self._observer.refused(connection, error)
         if not connection.admitted:
-            self.registry.end(connection, error.reason)
+            # Closed over what the peer has sent since (with TLS 1.3, a request), the socket would lose our alert.
+            connection.linger = isinstance(error, HandshakeFailed) and error.alert is not None
+            self.registry.part(connection, error.reason)
             return False
         outcome = self._exchanges.answer(connection, error)
         return self._advance(connection) if outcome is None else outcome
 
     def _too_late(self, connection: Connection) -> bool | None:
-        if connection.admitted:
+        if connection.admitted or connection.state is State.LINGERING:
             return self._exchanges.too_late(connection, self._clock.monotonic())
         if connection.state is State.HANDSHAKE:
             self._accounting.handshake("timeout", 0.0)
