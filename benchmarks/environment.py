@@ -79,9 +79,16 @@ def describe() -> dict[str, str]:
         "ssl": ssl.OPENSSL_VERSION,
         "pyOpenSSL's library": _pyopenssl_library(),
     }
-    words.update({name: metadata.version(name) for name in PEERS})
+    words.update({name: _version(name) for name in PEERS})
     words.update({name: _tool_version(name, arguments) for name, arguments in TOOLS.items()})
     return words
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _pyopenssl_library() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 import socket
 import sys
@@ -300,7 +301,10 @@ def _waitress(launch: Launch) -> Sequence[Sequence[str]]:
 
 def missing(server: Server) -> str | None:
     """Return why a server cannot be run here; None where it can."""
-    return f"{server.needs} is not installed" if server.needs and not has_tool(server.needs) else None
+    if server.needs and not has_tool(server.needs):
+        return f"{server.needs} is not installed"
+    package = server.module.partition(",")[0].partition(".")[0]
+    return f"{package} is not installed" if package and importlib.util.find_spec(package) is None else None
 
 
 OURS: Final = ("secureserve, builtin", "secureserve, pyopenssl")
@@ -337,6 +341,7 @@ SERVERS: Final = (
         "nginx and waitress",
         _waitress,
         "two processes; nginx takes TLS and gathers bodies, the application hears plain HTTP",
+        module="waitress",
         needs="nginx",
     ),
     Server(

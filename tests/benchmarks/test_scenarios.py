@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,9 @@ import pytest
 from benchmarks import clients
 from benchmarks.credentials import make_credential
 from benchmarks.crowd import crowd
+from benchmarks.environment import ROOT
 from benchmarks.processes import Child
+from benchmarks.results import Results
 from benchmarks.scenario import FULL, SHORT, Scenario
 from benchmarks.scenarios import SCENARIOS, hostile, idle_memory, keepalive, mixed, resumption, rotation, uploads
 from benchmarks.servers import SERVERS, Bench, Server
@@ -140,3 +144,26 @@ def test_every_scenario_and_server_has_a_name_of_its_own() -> None:
     names = [(scenario.name, case.name) for scenario in SCENARIOS for case in scenario.cases(FULL)]
     assert len(set(names)) == len(names)
     assert len({server.name for server in SERVERS}) == len(SERVERS)
+
+
+@needs_wrk
+def test_the_command_measures_and_writes_its_reports(tmp_path: Path) -> None:
+    """One command measures what it is asked for and writes JSON, a table and a chart."""
+    command = [sys.executable, "-m", "benchmarks", "--short", "--environment", sys.prefix, "--output", str(tmp_path)]
+    chosen = ["--server", "secureserve, b", "--server", "cheroot, b", "--scenario", "keepalive"]
+    done = subprocess.run([*command, *chosen], cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stderr
+    results = Results.from_json((tmp_path / "results.json").read_text())
+    assert {sample.server for sample in results.samples} == {"secureserve, builtin", "cheroot, builtin"}
+    assert "| secureserve, builtin |" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "results.svg").read_text().startswith("<svg ")
+
+
+def test_a_name_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    """A misspelt server is an error, not an empty report."""
+    command = [sys.executable, "-m", "benchmarks", "--environment", sys.prefix, "--output", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--server", "chreoot"], cwd=ROOT, capture_output=True, text=True, timeout=55, check=False
+    )
+    assert done.returncode == 2
+    assert not list(tmp_path.iterdir())
