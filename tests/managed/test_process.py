@@ -147,6 +147,8 @@ def test_a_second_signal_cuts(run: Callable[..., Program]) -> None:
         program.signal(signal.SIGTERM)
         _wait_until_refused(address)
         program.signal(signal.SIGTERM)
+        # Its input stays open until it has ended, since the end of it would be an answer.
+        program.process.wait(DEADLINE)
         status, errors = program.end()
     assert status != 0
     assert "was cut short" in errors
