@@ -8,6 +8,7 @@ those of Apache's mod_ssl, but for ``SSL_*_SAN_URI_n`` and ``SSL_*_SAN_IP_n``, w
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -103,13 +104,24 @@ def certificate_environ(prefix: str, certificate: x509.Certificate, *, now: date
         certificate: Which.
         now: The moment from which days that remain are counted.
     """
-    remaining = max(certificate.not_valid_after_utc - now, timedelta())
+    variables, until = _unchanging(prefix, certificate)
+    remaining = max(until - now, timedelta())
+    return {**variables, f"{prefix}_V_REMAIN": str(remaining // _ONE_DAY)}
+
+
+def distinguished_name(name: x509.Name) -> str:
+    """Return a name as RFC 4514 text, the most specific part first, with everything escaped that could mislead."""
+    return name.rfc4514_string(_EMAIL)
+
+
+@lru_cache(maxsize=256)
+def _unchanging(prefix: str, certificate: x509.Certificate) -> tuple[dict[str, str], datetime]:
+    """Return what is always the same about a certificate, and its end: our own, and those of clients that come back."""
     variables = {
         f"{prefix}_M_VERSION": str(certificate.version.value + 1),
         f"{prefix}_M_SERIAL": f"{certificate.serial_number:X}",
         f"{prefix}_V_START": _asn1_time(certificate.not_valid_before_utc),
         f"{prefix}_V_END": _asn1_time(certificate.not_valid_after_utc),
-        f"{prefix}_V_REMAIN": str(remaining // _ONE_DAY),
         f"{prefix}_A_SIG": _algorithm(certificate.signature_algorithm_oid),
         f"{prefix}_A_KEY": _algorithm(certificate.public_key_algorithm_oid),
         f"{prefix}_CERT": _pem(certificate),
@@ -117,12 +129,7 @@ def certificate_environ(prefix: str, certificate: x509.Certificate, *, now: date
     variables.update(_name_environ(f"{prefix}_S_DN", certificate.subject))
     variables.update(_name_environ(f"{prefix}_I_DN", certificate.issuer))
     variables.update(_alternative_names(f"{prefix}_SAN", certificate))
-    return variables
-
-
-def distinguished_name(name: x509.Name) -> str:
-    """Return a name as RFC 4514 text, the most specific part first, with everything escaped that could mislead."""
-    return name.rfc4514_string(_EMAIL)
+    return variables, certificate.not_valid_after_utc
 
 
 def _name_environ(prefix: str, name: x509.Name) -> Iterator[tuple[str, str]]:
@@ -165,5 +172,6 @@ def _algorithm(identifier: x509.ObjectIdentifier) -> str:
     return _ALGORITHMS.get(identifier, identifier.dotted_string)
 
 
+@lru_cache(maxsize=256)
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode("ascii")

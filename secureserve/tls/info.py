@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -53,7 +54,7 @@ class TLSInfo:
     def peer_chain(self) -> tuple[x509.Certificate, ...]:
         """The client's verified chain, parsed on first use."""
         if not self._peer_chain:
-            self._peer_chain.extend(map(x509.load_der_x509_certificate, self.peer_chain_der))
+            self._peer_chain.extend(map(_parse, self.peer_chain_der))
         return tuple(self._peer_chain)
 
     @property
@@ -69,3 +70,9 @@ class TLSInfo:
 
             self._environ.update(environ_for(self))
         return self._environ
+
+
+@lru_cache(maxsize=256)
+def _parse(der: bytes) -> x509.Certificate:
+    """Parse a certificate; authorities, and clients that come back, are parsed once."""
+    return x509.load_der_x509_certificate(der)
