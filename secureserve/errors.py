@@ -299,8 +299,11 @@ class AlreadyStarted(LifecycleError):
     """Asked to start what is running."""
 
 
-class StartFailed(LifecycleError):
-    """A server did not become ready."""
+class StartFailed(LifecycleError, OSError):
+    """A server did not become ready.
+
+    It is an OSError as well, which is what cheroot raises where an address cannot be listened at.
+    """
 
 
 class StopTimedOut(LifecycleError):

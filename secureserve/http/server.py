@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import queue
@@ -33,6 +34,7 @@ from secureserve.http.workers import Workers
 from secureserve.logs import ERROR_LOGGER
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secureserve.clock import Clock
@@ -80,6 +82,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     version = SOFTWARE
     software = SOFTWARE
     ConnectionClass: type[HTTPConnection] = HTTPConnection
+    keep_alive_conn_limit: int | None = None
     gateway: Any
     ssl_adapter: Any = None
     _start_time: float | None
@@ -163,6 +166,11 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         return self._listeners
 
     @property
+    def socket(self) -> socket.socket | None:
+        """The first of the sockets that are listened at; None unless `ready`."""
+        return self._listeners[0].sock if self._listeners else None
+
+    @property
     def draining(self) -> bool:
         """Whether the server is on its way to stop."""
         return self._front is None or self._front.draining
@@ -202,7 +210,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             self.bind_addr = self._listeners[0].bound_addr
             self._names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
             front = Front(
-                settings=self.settings,
+                settings=self._front_settings(),
                 timeout=self.timeout,
                 clock=self._clock,
                 accounting=self.accounting,
@@ -391,6 +399,10 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         if self.gateway is cheroot.wsgi.Gateway_10:
             self.gateway = WSGIGateway
         self._check_classes()
+
+    def _front_settings(self) -> FrontSettings:
+        limit = self.keep_alive_conn_limit
+        return self.settings if limit is None else dataclasses.replace(self.settings, max_idle_connections=limit)
 
     def _check_classes(self) -> None:
         """Refuse extensions that were made for cheroot's own way of reading requests, which is not ours."""
