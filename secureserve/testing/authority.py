@@ -160,7 +160,8 @@ class Authority:
         Args:
             identities: DNS names, IP addresses, e-mail addresses, URIs; `LOOPBACK_IDENTITIES` when none is given.
             common_name: The subject's common name; by default the first identity.
-            key_type: See `KeyType`.
+            key_type: ``ecdsa`` (P-256), ``ecdsa-p384``, ``ecdsa-p521``, ``rsa`` (2048 bits), ``rsa-3072``,
+                ``rsa-4096``, ``ed25519`` or ``ed448``.
             fresh_key: Do not share an RSA key with other credentials of the session.
             lifetime: How long it lasts where the two dates do not say.
             not_before: When it starts; an hour ago by default.

@@ -115,6 +115,17 @@ def test_openssl_cannot_pair_certificate_and_key(tls_authority: Authority, name:
     assert run(*command).stdout != run("openssl", "pkey", "-pubout", "-in", bad.private_key_path).stdout
 
 
+def test_openssl_says_that_the_key_is_anothers(tls_authority: Authority, tmp_path: Path) -> None:
+    """OpenSSL finds no certificate for the key, in the words that the catalogue gives."""
+    bad = issue_bad(tls_authority, "key_mismatch")
+    answer = run(
+        *("openssl", "pkcs12", "-export", "-passout", "pass:", "-out", tmp_path / "out.p12"),
+        *("-in", bad.certificate_path, "-inkey", bad.private_key_path),
+    )
+    assert answer.returncode != 0
+    assert bad.kind.openssl.lower() in answer.stderr.lower()
+
+
 @pytest.mark.parametrize("name", UNLOADABLE)
 def test_the_package_cannot_load_it(tls_authority: Authority, name: str) -> None:
     """`Credential` refuses what is wrong as files, with an error of its own."""

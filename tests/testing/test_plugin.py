@@ -47,13 +47,15 @@ def test_imports_nothing_heavy(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stdout
     # pytest loads plugins in a way that is not timed, so the same import is timed without it.
     command = [sys.executable, "-X", "importtime", "-c", "import pytest, secureserve.pytest_plugin"]
-    times = []
+    best = 1_000_000
     for _ in range(3):
         told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=50).stderr
         timed = re.findall(r"\| +(\d+) \| +(secureserve[\w.]*)$", told, re.MULTILINE)
         cumulative = {name: int(microseconds) for microseconds, name in timed}
-        times.append(cumulative["secureserve"] + cumulative["secureserve.pytest_plugin"])
-    assert min(times) < 50_000
+        best = min(best, cumulative["secureserve"] + cumulative["secureserve.pytest_plugin"])
+        if best < 50_000:
+            return
+    pytest.fail(f"Importing the plugin takes {best} microseconds.")
 
 
 def test_fixtures_read_well(pytester: pytest.Pytester) -> None:
@@ -179,10 +181,11 @@ def test_works_with_xdist_randomly_and_timeout(pytester: pytest.Pytester) -> Non
         import pytest
         import requests
 
-        @pytest.mark.parametrize("number", range(6))
+        @pytest.mark.parametrize("number", range(3))
         def test_good(https_server, tls_authority, number):
             assert requests.get(https_server().url, verify=str(tls_authority.cert_path), timeout=30).ok
 
+        @pytest.mark.bad_credentials("expired", "wrong_host", "self_signed")
         def test_bad(https_server, tls_authority, bad_credentials):
             with pytest.raises(requests.exceptions.SSLError):
                 requests.get(
@@ -191,7 +194,7 @@ def test_works_with_xdist_randomly_and_timeout(pytester: pytest.Pytester) -> Non
         """
     )
     result = pytester.runpytest_subprocess("-n", "2", "-p", "randomly", "--timeout", "50", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=6 + 17)
+    result.assert_outcomes(passed=3 + 3)
 
 
 def test_two_hundred_servers_are_quick(pytester: pytest.Pytester) -> None:
