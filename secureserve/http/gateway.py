@@ -227,4 +227,5 @@ def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, An
         environ.update(conn.peer_environ())
     if conn.ssl_env:
         environ.update(conn.ssl_env)
+        environ["secureserve.tls"] = conn.tls
     return environ
