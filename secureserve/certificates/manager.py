@@ -13,7 +13,7 @@ from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
 from secureserve.certificates.store import CertificateStore
-from secureserve.certificates.watch import FileWatcher
+from secureserve.certificates.watch import FileWatcher, content_digest
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import SecureServeError
 
@@ -171,11 +171,13 @@ class CertificateManager:
         self._emergency_names = emergency_names
         self._loaded = False
         self._acceptors: list[tuple[Acceptor, tuple[Path, ...]]] = []
+        self._trust_seen: dict[tuple[Path, ...], bytes] = {}
         self._expiry = ExpiryWatch()
         self._watcher = FileWatcher(self._paths, self._files_changed, polling_interval=polling_interval)
         self._watching = watch
         self._wake = threading.Condition()
         self._changed = False
+        self._nudged = False
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -276,7 +278,9 @@ class CertificateManager:
             acceptor: Whose store is this manager's.
             trust_paths: The files of client authorities and revocation lists, to be watched with the certificates.
         """
-        self._acceptors.append((acceptor, tuple(trust_paths)))
+        paths = tuple(trust_paths)
+        self._trust_seen[paths] = content_digest(paths)
+        self._acceptors.append((acceptor, paths))
 
     def _paths(self) -> list[Path]:
         of_sources = [path for source in self.rotator.sources for path in source.paths()]
@@ -297,6 +301,7 @@ class CertificateManager:
     def _nudge(self) -> None:
         """Have the thread look at the dates again: they are others now."""
         with self._wake:
+            self._nudged = True
             self._wake.notify_all()
 
     def _run(self) -> None:
@@ -304,11 +309,11 @@ class CertificateManager:
         while True:
             self._warn_of_ends()
             with self._wake:
-                if not self._changed and not self._stopping:
+                if not (self._changed or self._nudged or self._stopping):
                     self._wake.wait(self._nap(settle_by))
                 if self._stopping:
                     return
-                changed, self._changed = self._changed, False
+                changed, self._changed, self._nudged = self._changed, False, False
             try:
                 settle_by = self._look(settle_by, changed=changed)
             except Exception:
@@ -323,9 +328,7 @@ class CertificateManager:
             self.rotator.reload("watch")
             return None
         if changed:
-            for acceptor, paths in tuple(self._acceptors):
-                if paths:
-                    _reload_client_trust(acceptor)
+            self._look_at_client_trust()
             if not self.rotator.reload("watch", tentative=True).pending:
                 return None
             return now + self._settle_timeout if settle_by is None else settle_by
@@ -333,6 +336,14 @@ class CertificateManager:
         if retry_at is not None and retry_at <= self._clock.now():
             self.rotator.reload("clock")
         return settle_by
+
+    def _look_at_client_trust(self) -> None:
+        """Reload client authorities whose files have changed; that rebuilds every context, so not for nothing."""
+        for acceptor, paths in tuple(self._acceptors):
+            content = content_digest(paths)
+            if self._trust_seen.get(paths) != content:
+                self._trust_seen[paths] = content
+                _reload_client_trust(acceptor)
 
     def _nap(self, settle_by: float | None) -> float:
         """Return for how many seconds there is nothing to do."""

@@ -29,7 +29,7 @@ from secureserve.certificates import files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["FileWatcher", "directories_of_interest"]
+__all__ = ["FileWatcher", "content_digest", "directories_of_interest"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
@@ -138,7 +138,7 @@ class FileWatcher:
         """Look at the content, again and again, for so many times (None: until stopped)."""
         seen = None
         while not self._stopping.is_set() and (rounds is None or rounds > 0):
-            content = _content(self._paths())
+            content = content_digest(self._paths())
             if content != seen:
                 seen = content
                 self._on_change()
@@ -200,7 +200,7 @@ def _matters(path: str, interests: Mapping[str, Interest]) -> bool:
     return names is None or name in names
 
 
-def _content(paths: Iterable[Path]) -> bytes:
+def content_digest(paths: Iterable[Path]) -> bytes:
     """Return a digest of where each path leads and what is there."""
     digest = hashlib.sha256()
     for path in sorted(set(paths)):

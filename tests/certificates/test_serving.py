@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from secureserve.certificates.sources import MemorySource
 from secureserve.events import CredentialRotated
 from secureserve.managed.server import Server
-from secureserve.testing import CredentialDirectory
+from secureserve.testing import CredentialDirectory, temporary_authority
 from tests.certificates.test_file_sequences import GENERATIONS, Disk, actions, generations
 
 if TYPE_CHECKING:
@@ -170,6 +170,46 @@ def test_emergency(tls_authority: Authority, tmp_path: Path, serve: Any, listene
     directory.mend()
     listener.wait_for(CredentialRotated)
     assert client.fingerprint() == directory.fingerprint
+
+
+def test_client_authorities_rotate(
+    tls_authority: Authority, tmp_path: Path, serve: Any, tls_credential: Any, *, engine: str, tls_version: str
+) -> None:
+    """Replaced client authorities decide on new connections; a broken file changes nothing."""
+    with temporary_authority() as other:
+        file = tmp_path / "client-ca.pem"
+        file.write_bytes(tls_authority.cert_pem.bytes())
+        server = serve(
+            certificate_sources=[MemorySource(tls_authority.issue().credential)],
+            ssl_client_ca=str(file),
+            ssl_client_verify="required",
+            ssl_module=engine,
+        )
+        clients = {}
+        for name, authority in (("old", tls_authority), ("new", other)):
+            issued = authority.issue("client@example.test", usage="client")
+            clients[name] = Client(tls_authority, server, version=tls_version)
+            clients[name].context.load_cert_chain(issued.certificate_path, issued.private_key_path)
+
+        def accepted(name: str) -> bool:
+            try:
+                clients[name].fingerprint()
+            except (OSError, http.client.HTTPException):
+                return False
+            return True
+
+        assert accepted("old")
+        assert not accepted("new")
+        file.write_bytes(b"nonsense")
+        server.reload_certificates()
+        assert accepted("old")
+        file.with_name("next.pem").write_bytes(other.cert_pem.bytes())
+        file.with_name("next.pem").replace(file)
+        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        while not accepted("new") and time.monotonic() < deadline:
+            pause.wait(0.05)
+        assert accepted("new")
+        assert not accepted("old")
 
 
 class Load:
