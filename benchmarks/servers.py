@@ -311,14 +311,22 @@ OURS: Final = ("secureserve, builtin", "secureserve, pyopenssl")
 BASE: Final = "cheroot, builtin"
 """The server that ratios are to."""
 
-_OURS: Final = "backlog 1024 instead of 5"
+_OURS: Final = "the command line's defaults, watching its certificate and logging as always"
 _CHEROOT: Final = "backlog 1024 instead of 5, and no limit of keep-alive connections instead of 10"
 _OWN_OPENSSL: Final = "an OpenSSL of its own, newer than the system's"
 _ASGI: Final = "the same application in ASGI, on one event loop, no worker threads"
 
 SERVERS: Final = (
-    Server(OURS[0], _secureserve("builtin"), _OURS, "secureserve.http.server", rotates=True),
-    Server(OURS[1], _secureserve("pyopenssl"), f"{_OURS}; {_OWN_OPENSSL}", "secureserve.http.server", rotates=True),
+    Server(
+        OURS[0], _secureserve("builtin"), _OURS, "secureserve.managed.server, secureserve.http.server", rotates=True
+    ),
+    Server(
+        OURS[1],
+        _secureserve("pyopenssl"),
+        f"{_OURS}; {_OWN_OPENSSL}",
+        "secureserve.managed.server, secureserve.http.server",
+        rotates=True,
+    ),
     Server(BASE, _cheroot("builtin"), _CHEROOT, "cheroot.wsgi, cheroot.ssl.builtin"),
     Server(
         "cheroot, pyopenssl",

@@ -1,57 +1,56 @@
 """Serve with secureserve: ``python -m benchmarks.programs.secureserve_server ENGINE PORT CERTIFICATE KEY THREADS``.
 
-Between its requests it takes commands on standard input, one a line: ``rotate CERTIFICATE KEY`` has another
-credential presented from now on, and answers with how long that took, in seconds.
+It serves a copy of the certificate. Meanwhile it takes commands on standard input, one a line: ``rotate CERTIFICATE KEY``
+replaces the copy's file and has it reloaded, and answers with the seconds that this took.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from benchmarks.application import application
-from secureserve.certificates.credential import Credential
-from secureserve.front.settings import FrontSettings
-from secureserve.http.server import HTTPServer
-from secureserve.http.ssl_adapter import SSLAdapter
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from secureserve.certificates.store import CertificateStore
+from secureserve.managed.server import Server
+from secureserve.managed.signals import SignalHandler
 
 
 def main() -> None:
-    """Serve until SIGTERM. What is not a default: the backlog, and more time for idle connections."""
+    """Serve until SIGTERM, with the command line's defaults but for more time for idle connections."""
     engine, port, certificate, key, threads = sys.argv[1:]
-    server = HTTPServer(
-        ("127.0.0.1", int(port)),
+    served = Path(certificate).with_name(f"served-{port}.pem")
+    _put(served, certificate, key)
+    server = Server(
         application,
-        numthreads=int(threads),
-        request_queue_size=1024,
-        settings=FrontSettings(keep_alive_timeout=75),
+        socket_host="127.0.0.1",
+        socket_port=int(port),
+        socket_queue_size=1024,
+        ssl_module=engine,
+        ssl_certificate=str(served),
+        thread_pool=int(threads),
+        keep_alive_timeout=75,
     )
-    adapter = SSLAdapter(certificate, key, engine=engine)
-    server.ssl_adapter = adapter
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        server.stop()
-
-    signal.signal(signal.SIGTERM, end)
-    threading.Thread(target=_obey, args=(adapter.acceptor.store,), daemon=True).start()
-    server.start()
+    SignalHandler(server.engine).subscribe()
+    with server:
+        threading.Thread(target=_obey, args=(server, served), daemon=True).start()
+        server.engine.block()
 
 
-def _obey(store: CertificateStore) -> None:
+def _obey(server: Server, served: Path) -> None:
     for line in sys.stdin:
         _, certificate, key = line.split()
-        credential = Credential.load(certificate, key)
         began = time.monotonic()
-        store.replace([credential])
+        _put(served, certificate, key)
+        server.reload_certificates("benchmark", force=True)
         print(time.monotonic() - began, flush=True)
+
+
+def _put(served: Path, certificate: str, key: str) -> None:
+    new = served.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_bytes(Path(certificate).read_bytes() + Path(key).read_bytes())
+    new.replace(served)
 
 
 main()
