@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from secureserve.testing import bad_kinds
+from tests.testing.inner import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,9 +137,7 @@ def run_suite(pytester: pytest.Pytester, client: str) -> tuple[set[str], set[str
     """Run the suite against a client and return the names of what passed and what failed."""
     pytester.makepyfile(weather=client, test_weather=SUITE)
     pytester.syspathinsert()
-    result = pytester.inline_run(
-        "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", "--tb=no"
-    )
+    result = pytester.inline_run(*ALONE, "-W", "ignore", "--tb=no")
     passed, skipped, failed = result.listoutcomes()
     assert not skipped
     return _names(passed), _names(failed)

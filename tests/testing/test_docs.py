@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.testing import reference
+from tests.testing.inner import ALONE
 
 if TYPE_CHECKING:
     import pytest
@@ -26,8 +27,7 @@ def run(pytester: pytest.Pytester, files: dict[str, str]) -> pytest.RunResult:
     """Run suites as a reader would."""
     for name, text in files.items():
         pytester.path.joinpath(name).write_text(text, "utf-8")
-    options = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", "-v")
-    return pytester.runpytest_inprocess(*options)
+    return pytester.runpytest_inprocess(*ALONE, "-W", "ignore", "-v")
 
 
 def test_the_tutorials_suite_passes(pytester: pytest.Pytester) -> None:

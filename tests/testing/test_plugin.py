@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.testing.inner import ALONE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +32,7 @@ FIXTURES = (
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run a suite in this process, in order and without this suite's own plugins."""
-    return pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", *options)
+    return pytester.runpytest_inprocess(*ALONE, *options)
 
 
 def test_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -193,7 +195,9 @@ def test_works_with_xdist_randomly_and_timeout(pytester: pytest.Pytester) -> Non
                 )
         """
     )
-    result = pytester.runpytest_subprocess("-n", "2", "-p", "randomly", "--timeout", "50", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(
+        "-n", "2", "-p", "randomly", "-p", "no:hypothesispytest", "--timeout", "50", "-p", "no:cacheprovider"
+    )
     result.assert_outcomes(passed=3 + 3)
 
 
