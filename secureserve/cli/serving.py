@@ -14,9 +14,9 @@ from secureserve import logs
 from secureserve.certificates.development import DEFAULT_NAMES, DevelopmentAuthority
 from secureserve.cli.options import command_line_settings, given_settings
 from secureserve.errors import ConfigurationError
-from secureserve.managed.adapter import port_suffix, url_host
 from secureserve.managed.config import Configuration, load
 from secureserve.managed.quickstart import configure, make_process
+from secureserve.managed.urls import port_suffix, url_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

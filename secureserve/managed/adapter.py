@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from secureserve.errors import ConfigurationError, LifecycleError, SecureServeError, StartFailed, StopTimedOut
 from secureserve.managed import listening
 from secureserve.managed.engine import Engine
+from secureserve.managed.urls import port_suffix, url_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -467,20 +468,6 @@ def _is_worker_of(httpserver: Any) -> bool:
         return True
     owns = getattr(getattr(httpserver, "requests", None), "owns", None)
     return callable(owns) and bool(owns(thread))
-
-
-def url_host(host: str | None) -> str:
-    """Return a host as URLs write it: IPv6 in brackets, every interface as this machine's name."""
-    if not host or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-        import socket
-
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
-
-
-def port_suffix(scheme: str, port: int) -> str:
-    """Return ``:port``, or nothing where it is the scheme's own."""
-    return "" if port == {"https": 443, "http": 80}[scheme] else f":{port}"
 
 
 def _by(address: listening.Address) -> str:

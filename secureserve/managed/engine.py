@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import enum
 import functools
 import logging
 import sys
@@ -19,14 +18,14 @@ import time
 import traceback as traceback_module
 import warnings
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from secureserve.errors import AlreadyStarted, LifecycleError, SecureServeError, StartFailed
 from secureserve.managed.channels import ChannelFailures, Channels
+from secureserve.managed.states import TRANSITIONS, State, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from secureserve.front.listener import Listener
 
@@ -36,38 +35,6 @@ LOGGER_NAME: Final = "secureserve.error"
 
 JOIN_SECONDS: Final = 5.0
 """How long `Engine.block` waits for the engine's own threads once everything has been stopped."""
-
-
-class State(enum.Enum):
-    """Where an engine is in its life."""
-
-    STOPPED = "STOPPED"
-    STARTING = "STARTING"
-    STARTED = "STARTED"
-    STOPPING = "STOPPING"
-    EXITING = "EXITING"
-
-
-class Step(enum.Enum):
-    """What moves an engine on."""
-
-    START = "start"
-    START_DONE = "start is done"
-    STOP = "stop"
-    STOP_DONE = "stop is done"
-    EXIT = "exit"
-
-
-TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = MappingProxyType(
-    {
-        State.STOPPED: {Step.START: State.STARTING, Step.STOP: State.STOPPING, Step.EXIT: State.EXITING},
-        State.STARTING: {Step.START_DONE: State.STARTED, Step.STOP: State.STOPPING},
-        State.STARTED: {Step.STOP: State.STOPPING},
-        State.STOPPING: {Step.STOP_DONE: State.STOPPED},
-        State.EXITING: {Step.START: State.STARTING},
-    }
-)
-"""An engine that has exited may be started again, as a test suite does with one after the other."""
 
 
 class Engine:
@@ -188,7 +155,8 @@ class Engine:
             try:
                 self._publish_start()
             except BaseException as error:
-                self.log(f"{self.name} is shutting down: {_reason(error)}", logging.ERROR)
+                level = logging.INFO if self._exit_wanted else logging.ERROR
+                self.log(f"{self.name} is shutting down: {_reason(error)}", level)
                 with contextlib.suppress(ChannelFailures):
                     self._wind_down()
                 raise

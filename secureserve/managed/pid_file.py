@@ -68,6 +68,8 @@ class PIDFile:
                 self._descriptor = self._put_in_place()
             finally:
                 os.close(former)
+        except StartFailed:
+            raise
         except OSError as error:
             remedy = "Choose a directory that exists and that this user may write to."
             raise ConfigurationError(

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError
 from secureserve.events import Events, ServerReady, ServerStopped
-from secureserve.managed.adapter import ServerAdapter, port_suffix, url_host
+from secureserve.managed.adapter import ServerAdapter
 from secureserve.managed.attributes import ServerAttributes
+from secureserve.managed.building import (
+    application_of,
+    given_server,
+    is_recipe,
+    make_httpserver,
+    make_redirector,
+    unix_owner_of,
+)
+from secureserve.managed.contradictions import contradictions, refuse_contradictions
 from secureserve.managed.engine import Engine, State
+from secureserve.managed.handover import adopt
 from secureserve.managed.importing import resolve
+from secureserve.managed.older import HTTPServers, deprecated
 from secureserve.managed.settings import SETTINGS, find
+from secureserve.managed.urls import port_suffix, url_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from secureserve.certificates.manager import CertificatesView
@@ -65,7 +75,7 @@ class Server(ServerAttributes, ServerAdapter):
         self._control: ControlSocket | None = None
         self._redirector: ServerAdapter | None = None
         self._built = False
-        self._httpservers = _HTTPServers(self.engine)
+        self._httpservers = HTTPServers(self.engine)
         if application is not None:
             settings["application"] = application
         self.set(settings)
@@ -125,7 +135,7 @@ class Server(ServerAttributes, ServerAdapter):
         return CertificatesView((), (), None, emergency=False) if self._tls is None else self._tls.manager.certificates
 
     @property
-    def httpservers(self) -> _HTTPServers:
+    def httpservers(self) -> HTTPServers:
         """The older way to have further servers; the modern one is `ServerAdapter`."""
         return self._httpservers
 
@@ -149,10 +159,10 @@ class Server(ServerAttributes, ServerAdapter):
 
     def problems(self) -> tuple[SecureServeError, ...]:
         """Return everything that would keep it from starting, as far as that shows without binding or starting."""
-        found: list[SecureServeError] = list(_contradictions(self.values()))
-        for look in (self._resolve_application, self._check_tls, self._unix_owner, self._resolve_class):
+        found: list[SecureServeError] = list(contradictions(self.values()))
+        for look in (application_of, Server._check_tls, unix_owner_of, given_server):
             try:
-                look()
+                look(self)
             except ConfigurationErrors as error:
                 found.extend(error.problems)
             except SecureServeError as error:
@@ -291,7 +301,7 @@ class Server(ServerAttributes, ServerAdapter):
             ConfigurationError: One of them is impossible, alone or together with the others.
         """
         wanted = {name: find(name).parse(value) for name, value in values.items()}
-        _raise_all(_contradictions({**self.values(), **wanted}))
+        refuse_contradictions({**self.values(), **wanted})
         return wanted
 
     def start_with_callback(
@@ -315,7 +325,7 @@ class Server(ServerAttributes, ServerAdapter):
             ConfigurationError: Settings that cannot be honoured.
             StartFailed: It did not become ready.
         """
-        _deprecated("server.start_with_callback(...)", "`with Server(...)` or engine.start_with_callback(...)")
+        deprecated("server.start_with_callback(...)", "`with Server(...)` or engine.start_with_callback(...)")
         if serverclass is not None:
             self.set({"instance": serverclass})
         self.blocking = True
@@ -326,7 +336,7 @@ class Server(ServerAttributes, ServerAdapter):
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute; the older ones point to the newer."""
         if name == "httpserverclass" and value is not None:
-            _deprecated("server.httpserverclass", "server.instance, which takes a class or its name as well")
+            deprecated("server.httpserverclass", "server.instance, which takes a class or its name as well")
         super().__setattr__(name, value)
 
     def httpserver_from_self(self, httpserver: Any = None) -> tuple[Any, Any]:
@@ -339,13 +349,13 @@ class Server(ServerAttributes, ServerAdapter):
             ConfigurationError: Settings that cannot be honoured.
             CredentialError: A certificate that cannot be served.
         """
-        given = self._resolve_class() if httpserver is None else resolve("instance", httpserver)
+        given = given_server(self) if httpserver is None else resolve("instance", httpserver)
         if given is None:
             return self._make_httpserver(()), self.bind_addr
-        return (given(self) if isinstance(given, type) else given), self.bind_addr
+        return (given(self) if is_recipe(given) else given), self.bind_addr
 
     def _start_as_of_old(self, *, init_only: bool) -> None:
-        _deprecated(
+        deprecated(
             f"server.start(init_only={init_only})", "server.quickstart()" if init_only else "secureserve.serve()"
         )
         if init_only:
@@ -375,13 +385,12 @@ class Server(ServerAttributes, ServerAdapter):
         """Make the HTTP server; returns the listeners that the program before this one left for it."""
         if self.httpserver is not None and not self._built:
             return []
-        given = self._resolve_class()
+        given = given_server(self)
         if given is not None:
-            self.httpserver, self._built = (given(self) if isinstance(given, type) else given), isinstance(given, type)
+            self._built = is_recipe(given)
+            self.httpserver = given(self) if self._built else given
             return []
-        from secureserve.managed.handover import adopt
-
-        _raise_all(_contradictions(self.values()))
+        refuse_contradictions(self.values())
         handed_over = adopt(self.bind_addr)
         try:
             self.httpserver, self._built = self._make_httpserver(handed_over), True
@@ -392,55 +401,10 @@ class Server(ServerAttributes, ServerAdapter):
             raise
         return handed_over
 
-    def _make_httpserver(self, listeners: list[Listener] | tuple[Listener, ...]) -> Any:
-        """Make an `HTTPServer` from the attributes."""
-        from secureserve.front.settings import FrontSettings
-        from secureserve.http.gateway import registered_gateways
-        from secureserve.http.server import HTTPServer
-        from secureserve.logs import AccessLog
-
-        application = self._resolve_application()
-        unix_owner = self._unix_owner()
-        gateways = registered_gateways()
-        if self.wsgi_version not in gateways:
-            remedy = f"There is one for {', '.join(map(str, gateways))}."
-            raise ConfigurationError("wsgi_version", self.wsgi_version, "has no gateway", remedy)
-        tls = self._make_tls()
-        httpserver = HTTPServer(
-            self.bind_addr,
-            application,
-            numthreads=self.thread_pool,
-            server_name=self.server_name,
-            max=self.thread_pool_max,
-            request_queue_size=self.socket_queue_size,
-            timeout=self.socket_timeout,
-            shutdown_timeout=self.shutdown_timeout,
-            accepted_queue_size=self.accepted_queue_size,
-            accepted_queue_timeout=self.accepted_queue_timeout,
-            peercreds_enabled=self.peercreds,
-            peercreds_resolve_enabled=self.peercreds_resolve,
-            reuse_port=self.reuse_port,
-            settings=FrontSettings(
-                **{each.name: getattr(self, each.name) for each in fields(FrontSettings) if each.name in SETTINGS}
-            ),
-            listeners=listeners,
-            unix_mode=self.socket_mode,
-            unix_owner=unix_owner,
-            access_log=AccessLog(log_format=self.log_format),
-            publish=self.events.publish,
+    def _make_httpserver(self, listeners: Sequence[Listener]) -> Any:
+        return make_httpserver(
+            self, self.bind_addr, make_tls=self._make_tls, listeners=listeners, publish=self.events.publish
         )
-        httpserver.protocol = self.protocol_version
-        httpserver.nodelay = self.nodelay
-        httpserver.max_request_header_size = self.max_request_header_size
-        httpserver.max_request_body_size = self.max_request_body_size
-        httpserver.wsgi_version = self.wsgi_version
-        httpserver.gateway = gateways[self.wsgi_version]
-        httpserver.stats["Enabled"] = self.statistics
-        if tls is not None:
-            from secureserve.http.ssl_adapter import SSLAdapter
-
-            httpserver.ssl_adapter = SSLAdapter(acceptor=tls.acceptor)
-        return httpserver
 
     def _make_tls(self) -> TLSLayer | None:
         from secureserve.managed import tls
@@ -464,15 +428,15 @@ class Server(ServerAttributes, ServerAdapter):
         self._start_control()
         if self.redirect_port is None or not self._built:
             return
-        from secureserve.http.plain import RedirectApp
-        from secureserve.http.server import HTTPServer
-        from secureserve.managed.handover import adopt
-
         address = (self.socket_host, self.redirect_port)
         handed_over = adopt(address)
-        application = RedirectApp(self.bound_addr[1], self._serves, self.acme_challenges)
-        httpserver = HTTPServer(
-            address, application, numthreads=1, request_queue_size=self.socket_queue_size, listeners=handed_over
+        httpserver = make_redirector(
+            address,
+            self.bound_addr[1],
+            self._serves,
+            challenges=self.acme_challenges,
+            backlog=self.socket_queue_size,
+            listeners=handed_over,
         )
         self._redirector = ServerAdapter(self.engine, httpserver, address, start_timeout=self.start_timeout)
         try:
@@ -530,90 +494,3 @@ class Server(ServerAttributes, ServerAdapter):
             if name in changed:
                 setattr(httpserver.requests, attribute, changed[name])
         httpserver.settle()
-
-    def _resolve_class(self) -> Any:
-        """Return the HTTP server, or the class of one, that was given; None where ours is to be built."""
-        for key in ("instance", "httpserverclass"):
-            value = resolve(key, getattr(self, key))
-            if value is not None:
-                _require_server(key, value)
-                return value
-        return None
-
-    def _resolve_application(self) -> Any:
-        application = resolve("application", self.application)
-        if application is None:
-            raise ConfigurationError(
-                "application", None, "is missing", "Set it to a WSGI callable or module:attribute."
-            )
-        if not callable(application):
-            raise ConfigurationError("application", self.application, "cannot be called", "Give a WSGI callable.")
-        return application
-
-    def _unix_owner(self) -> tuple[int, int] | None:
-        if self.socket_owner is None or self.socket_file is None:
-            return None
-        from secureserve.managed.accounts import owner
-
-        return owner("socket_owner", self.socket_owner)
-
-
-class _HTTPServers(dict[Any, Any]):
-    """``server.httpservers[myserver] = (host, port)``: an older spelling of ``ServerAdapter(...).subscribe()``."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__()
-        self._engine = engine
-        self._adapters: dict[Any, ServerAdapter] = {}
-
-    def __setitem__(self, httpserver: Any, address: Address) -> None:
-        """Have the engine start and stop one more server."""
-        _deprecated("server.httpservers[...] = ...", "ServerAdapter(engine, httpserver, bind_addr).subscribe()")
-        if httpserver in self:
-            del self[httpserver]
-        adapter = self._adapters[httpserver] = ServerAdapter(self._engine, httpserver, address)
-        adapter.subscribe()
-        super().__setitem__(httpserver, address)
-
-    def __delitem__(self, httpserver: Any) -> None:
-        """Have it be started no more."""
-        super().__delitem__(httpserver)
-        self._adapters.pop(httpserver).unsubscribe()
-
-
-def _require_server(key: str, value: Any) -> None:
-    missing = [name for name in ("start", "stop") if not callable(getattr(value, name, None))]
-    if missing and (isinstance(value, type) or not callable(value)):
-        remedy = "Give an HTTP server, a class of one, or the name of either."
-        raise ConfigurationError(key, value, f"has no {' and no '.join(missing)}", remedy)
-
-
-def _contradictions(values: Mapping[str, Any]) -> list[ConfigurationError]:
-    """Return what settings ask for that cannot be had together."""
-    from secureserve.managed.tls import is_wanted
-
-    found = []
-    secured = is_wanted(values)
-    most = values["thread_pool_max"]
-    if most != -1 and most < values["thread_pool"]:
-        remedy = f"Use at least thread_pool, which is {values['thread_pool']}, or -1."
-        found.append(ConfigurationError("thread_pool_max", most, "is less than thread_pool", remedy))
-    for name, wanted in (("redirect_port", values["redirect_port"]), ("hsts", values["hsts"])):
-        if wanted is not None and not secured:
-            remedy = "Set ssl_certificate, or leave it out."
-            found.append(ConfigurationError(name, wanted, "has no effect without TLS", remedy))
-    if values["peercreds_resolve"] and not values["peercreds"]:
-        found.append(ConfigurationError("peercreds_resolve", True, "has no effect without peercreds", "Set both."))
-    if values["redirect_port"] is not None and values["socket_file"] is not None:
-        remedy = "Leave one of them out."
-        found.append(ConfigurationError("redirect_port", values["redirect_port"], "needs a TCP port beside it", remedy))
-    return found
-
-
-def _raise_all(problems: list[ConfigurationError]) -> None:
-    if problems:
-        raise problems[0] if len(problems) == 1 else ConfigurationErrors(problems)
-
-
-def _deprecated(older: str, newer: str) -> None:
-    warnings.warn(f"{older} is an older spelling of {newer}.", DeprecationWarning, stacklevel=3)

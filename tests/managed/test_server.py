@@ -1026,9 +1026,13 @@ class OwnServer(cheroot.wsgi.Server):
         self.copied = managing.socket_timeout
 
 
-@pytest.mark.parametrize("given", [OwnServer, "tests.managed.test_server.OwnServer"])
+@pytest.mark.parametrize(
+    "given",
+    [OwnServer, "tests.managed.test_server.OwnServer", lambda managing: OwnServer(managing=managing)],
+    ids=["class", "name", "function"],
+)
 def test_a_class_of_server_is_built_with_the_managing_server(given: Any) -> None:
-    """Instance takes a class, or its name, and calls it with the server whose attributes it may copy."""
+    """A class, its name or a function given as instance is called with the server whose attributes it may copy."""
     with local(instance=given, socket_timeout=3) as server:
         assert type(server.httpserver).__name__ == "OwnServer"
         assert server.httpserver.copied == 3

@@ -1,0 +1,166 @@
+"""Building HTTP servers from the attributes of the server that manages them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from secureserve.errors import ConfigurationError
+from secureserve.managed.accounts import owner
+from secureserve.managed.importing import resolve
+from secureserve.managed.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from secureserve.front.listener import Listener
+    from secureserve.http.server import HTTPServer
+    from secureserve.managed.attributes import ServerAttributes
+    from secureserve.managed.listening import Address
+    from secureserve.managed.tls import TLSLayer
+
+__all__ = ["application_of", "given_server", "is_recipe", "make_httpserver", "make_redirector", "unix_owner_of"]
+
+
+def make_httpserver(
+    attributes: ServerAttributes,
+    address: Address,
+    *,
+    make_tls: Callable[[], TLSLayer | None],
+    listeners: Sequence[Listener],
+    publish: Callable[[object], None],
+) -> HTTPServer:
+    """Build the HTTP server that the attributes describe. It listens nowhere yet.
+
+    Args:
+        attributes: What describes it.
+        address: Where it is to listen.
+        make_tls: Loads certificates and policy, once everything that is cheaper to check has been; None for plain HTTP.
+        listeners: Sockets to serve instead of binding the address.
+        publish: Is given what happens.
+
+    Raises:
+        ConfigurationError: Attributes that cannot be honoured.
+        CredentialError: A certificate that cannot be served.
+    """
+    from secureserve.front.settings import FrontSettings
+    from secureserve.http.gateway import registered_gateways
+    from secureserve.http.server import HTTPServer
+    from secureserve.logs import AccessLog
+
+    application = application_of(attributes)
+    unix_owner = unix_owner_of(attributes)
+    gateways = registered_gateways()
+    if attributes.wsgi_version not in gateways:
+        remedy = f"There is one for {', '.join(map(str, gateways))}."
+        raise ConfigurationError("wsgi_version", attributes.wsgi_version, "has no gateway", remedy)
+    tls = make_tls()
+    httpserver = HTTPServer(
+        address,
+        application,
+        numthreads=attributes.thread_pool,
+        server_name=attributes.server_name,
+        max=attributes.thread_pool_max,
+        request_queue_size=attributes.socket_queue_size,
+        timeout=attributes.socket_timeout,
+        shutdown_timeout=attributes.shutdown_timeout,
+        accepted_queue_size=attributes.accepted_queue_size,
+        accepted_queue_timeout=attributes.accepted_queue_timeout,
+        peercreds_enabled=attributes.peercreds,
+        peercreds_resolve_enabled=attributes.peercreds_resolve,
+        reuse_port=attributes.reuse_port,
+        settings=FrontSettings(
+            **{each.name: getattr(attributes, each.name) for each in fields(FrontSettings) if each.name in SETTINGS}
+        ),
+        listeners=listeners,
+        unix_mode=attributes.socket_mode,
+        unix_owner=unix_owner,
+        access_log=AccessLog(log_format=attributes.log_format),
+        publish=publish,
+    )
+    httpserver.protocol = attributes.protocol_version
+    httpserver.nodelay = attributes.nodelay
+    httpserver.max_request_header_size = attributes.max_request_header_size
+    httpserver.max_request_body_size = attributes.max_request_body_size
+    httpserver.wsgi_version = attributes.wsgi_version
+    httpserver.gateway = gateways[attributes.wsgi_version]
+    httpserver.stats["Enabled"] = attributes.statistics
+    if tls is not None:
+        from secureserve.http.ssl_adapter import SSLAdapter
+
+        httpserver.ssl_adapter = SSLAdapter(acceptor=tls.acceptor)
+    return httpserver
+
+
+def make_redirector(
+    address: Address,
+    https_port: int,
+    serves: Callable[[str], bool],
+    *,
+    challenges: Mapping[str, str],
+    backlog: int,
+    listeners: Sequence[Listener],
+) -> HTTPServer:
+    """Build the plain HTTP server that redirects to https and answers ACME challenges.
+
+    Args:
+        address: Where it is to listen.
+        https_port: Where https is served.
+        serves: Tells whether a host is served there.
+        challenges: Proofs by token.
+        backlog: The listen backlog.
+        listeners: Sockets to serve instead of binding the address.
+    """
+    from secureserve.http.plain import RedirectApp
+    from secureserve.http.server import HTTPServer
+
+    application = RedirectApp(https_port, serves, challenges)
+    return HTTPServer(address, application, numthreads=1, request_queue_size=backlog, listeners=listeners)
+
+
+def given_server(attributes: ServerAttributes) -> Any:
+    """Return the HTTP server, or the recipe for one, that was given; None where ours is to be built.
+
+    Raises:
+        ConfigurationError: What was given is neither, or its name leads nowhere.
+    """
+    for key in ("instance", "httpserverclass"):
+        value = resolve(key, getattr(attributes, key))
+        if value is None:
+            continue
+        missing = [name for name in ("start", "stop") if not callable(getattr(value, name, None))]
+        if missing and (isinstance(value, type) or not callable(value)):
+            remedy = "Give an HTTP server, a class of one, or the name of either."
+            raise ConfigurationError(key, value, f"has no {' and no '.join(missing)}", remedy)
+        return value
+    return None
+
+
+def is_recipe(given: Any) -> bool:
+    """Return whether what was given makes an HTTP server when it is called with the managing one."""
+    return isinstance(given, type) or not callable(getattr(given, "start", None))
+
+
+def application_of(attributes: ServerAttributes) -> Any:
+    """Return the application that is to be served.
+
+    Raises:
+        ConfigurationError: There is none, or it cannot be called.
+    """
+    application = resolve("application", attributes.application)
+    if application is None:
+        raise ConfigurationError("application", None, "is missing", "Set it to a WSGI callable or module:attribute.")
+    if not callable(application):
+        raise ConfigurationError("application", attributes.application, "cannot be called", "Give a WSGI callable.")
+    return application
+
+
+def unix_owner_of(attributes: ServerAttributes) -> tuple[int, int] | None:
+    """Return the user and group number that the unix socket is to have.
+
+    Raises:
+        ConfigurationError: This system has no such user or group.
+    """
+    if attributes.socket_owner is None or attributes.socket_file is None:
+        return None
+    return owner("socket_owner", attributes.socket_owner)
