@@ -237,7 +237,7 @@ class ServerAdapter:
         """Put the server's listening sockets into the engine's environment for the program to come."""
         from secureserve.managed.handover import export
 
-        if self.running and not _is_activated() and export(self.engine, self.httpserver, self.bind_addr):
+        if self.running and export(self.engine, self.httpserver, self.bind_addr):
             self._handed_over = True
 
     def _asked_for(self) -> Any:
@@ -443,7 +443,7 @@ class ServerAdapter:
         Raises:
             StopTimedOut: One does.
         """
-        if address is None or self._handed_over or _is_activated():
+        if address is None or self._handed_over:
             return
         from secureserve.front.systemd import sockets_left
 

@@ -15,6 +15,7 @@ import cheroot.wsgi
 import pytest
 import uvicorn
 import waitress.server
+import waitress.wasyncore
 
 from secureserve.errors import ConfigurationError, LifecycleError, StartFailed, StopTimedOut
 from secureserve.managed.adapter import ServerAdapter
@@ -69,8 +70,7 @@ class Waitress:
 
     def _close(self) -> None:
         self.server.task_dispatcher.shutdown()
-        self.server.close()
-        self.server._map.clear()
+        waitress.wasyncore.close_all(self.server._map)
 
 
 class Uvicorn(uvicorn.Server):
