@@ -57,7 +57,6 @@ def drive(
     threads: int = 1,
     script: Path | None = None,
     arguments: Sequence[str] = (),
-    close: bool = False,
 ) -> Load:
     """Load a server.
 
@@ -69,7 +68,6 @@ def drive(
         threads: Of wrk.
         script: What wrk is to run.
         arguments: Of the script.
-        close: Make a new connection for each request.
 
     Raises:
         RuntimeError: wrk failed, or nothing was answered.
@@ -85,8 +83,6 @@ def drive(
     ]
     if script is not None:
         command += ["-s", str(script)]
-    if close:
-        command += ["-H", "Connection: close"]
     done = subprocess.run(
         [*command, f"https://127.0.0.1:{port}{path}", "--", *arguments],
         capture_output=True,

@@ -1,7 +1,7 @@
 """Serve with secureserve: ``python -m benchmarks.programs.secureserve_server ENGINE PORT CERTIFICATE KEY THREADS``.
 
-It serves a copy of the certificate. Meanwhile it takes commands on standard input, one a line: ``rotate CERTIFICATE KEY``
-replaces the copy's file and has it reloaded, and answers with the seconds that this took.
+It serves a copy of the certificate. Meanwhile it takes commands on standard input, a line each:
+``rotate CERTIFICATE KEY`` replaces the copy's file and has it reloaded, and answers with the seconds that this took.
 """
 
 from __future__ import annotations
