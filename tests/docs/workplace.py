@@ -34,6 +34,19 @@ def index():
 def create_app():
     return app
 """,
+    "whoami.py": """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def whoami():
+    tls = request.environ["secureserve.tls"]
+    if not tls.verified:
+        return "I do not know you.\\n"
+    return f"Hello, {request.environ['SSL_CLIENT_S_DN_CN']}.\\n"
+""",
     "mysite/__init__.py": "",
     "mysite/wsgi.py": """
 from django.conf import settings
