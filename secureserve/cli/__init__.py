@@ -50,12 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(message: str, error: Exception, words: Sequence[str]) -> int:
-    """Say what went wrong in one line, and what is to be the exit status."""
+    """Say what went wrong in one line, or in one for each of several problems, and what is to be the exit status."""
+    from secureserve.errors import ConfigurationErrors
+
     if "--debug" in words or os.environ.get("SECURESERVE_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
-    print("secureserve:", " ".join(message.split()), file=sys.stderr)  # noqa: T201 - the command line speaks here
+    for line in message.splitlines() if isinstance(error, ConfigurationErrors) else [message]:
+        print("secureserve:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line speaks here
     return FAILED
 
 
