@@ -1066,6 +1066,52 @@ def test_init_only_is_quickstart() -> None:
     server.stop()
 
 
+@pytest.mark.parametrize("engine_started", [False, True])
+def test_init_only_false_starts_and_blocks(engine_started: bool) -> None:
+    """start(init_only=False) serves until the engine exits, started already or not, and points to serve()."""
+    bus = Engine()
+    server = local(engine=bus)
+    if engine_started:
+        bus.start()
+    seen: list[object] = []
+
+    def use(event: object) -> None:
+        seen.append(event)
+        threading.Thread(target=lambda: (seen.append(fetch(server.bound_addr)), bus.exit())).start()
+
+    server.events.subscribe(lambda event: use(event) if isinstance(event, ServerReady) else None)
+    with pytest.warns(DeprecationWarning, match=r"secureserve\.serve\(\)"):
+        server.start(init_only=False)
+    assert seen[1] == b"hello /"
+    assert server.blocking
+    assert not server.running
+
+
+def test_a_block_on_a_given_engine_leaves_the_engine_alone() -> None:
+    """With an engine of somebody else's the block starts and stops the server only."""
+    bus = Engine()
+    with local(engine=bus) as server:
+        assert fetch(server.bound_addr) == b"hello /"
+        assert bus.state is State.STOPPED
+    assert not server.running
+    assert bus.state is State.STOPPED
+
+
+def test_an_http_server_put_in_by_hand_is_managed() -> None:
+    """Httpserver may be set to a server that is then started and stopped as it is."""
+    server = Server()
+    server.httpserver = HTTPServer(("127.0.0.1", 0), application)
+    with server:
+        assert fetch(server.bound_addr) == b"hello /"
+
+
+def test_a_unix_socket_has_no_redirecting_port(issued: IssuedCredential, tmp_path: Path) -> None:
+    """redirect_port beside socket_file is refused, since it would lead nowhere."""
+    server = Server(application, socket_file=tmp_path / "x", redirect_port=0, ssl_certificate=issued.pem_path)
+    with pytest.raises(ConfigurationError, match="redirect_port = 0 needs a TCP port"):
+        server.start()
+
+
 def test_start_with_callback_blocks_while_the_function_runs() -> None:
     """start_with_callback runs the function once the server answers, and blocks until the engine exits."""
     server = local()
