@@ -75,12 +75,12 @@ class ResponseFields:
                 self.lines.append(line)
 
     def _take(self, name: bytes, value: bytes) -> bytes:
-        if not _NAME.fullmatch(name) or _ILLEGAL.search(value):
-            raise ValueError(f"The response field {name!r} has a character that a field must not have.")
         lower = name.lower()
         if lower == b"content-length":
             self._declare(value)
             return b""
+        if not _NAME.fullmatch(name) or _ILLEGAL.search(value):
+            raise ValueError(f"The response field {name!r} has a character that a field must not have.")
         if lower == b"connection":
             self.close = self.close or b"close" in value.lower()
             return b""
@@ -98,7 +98,7 @@ class ResponseFields:
         return line
 
     def _declare(self, value: bytes) -> None:
-        text = value.strip(b" \t")
-        if not text.isdigit() or self.content_length not in {None, int(text)}:
+        length = int(value) if value.strip(b" \t").isdigit() else None
+        if length is None or (self.content_length is not None and self.content_length != length):
             raise ValueError(f"The response declares the content length {value!r}.")
-        self.content_length = int(text)
+        self.content_length = length

@@ -266,9 +266,12 @@ class MessageReader:
 
     def on_header(self, field: bytes, value: bytes) -> None:
         """Take a field of the head, or of the trailers."""
-        message = self.message
-        name = _names.get(field) or environ_name(field)
+        try:
+            name = _names[field]
+        except KeyError:
+            name = environ_name(field)
         text = value.decode("latin-1").rstrip(" \t")
+        message = self.message
         if message.method:
             self._add_trailer(name, text)
             return

