@@ -272,7 +272,8 @@ def _bad_signature(authority: Authority, identities: tuple[str, ...]) -> IssuedC
 
 
 def _revoked(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issued = _issue(authority, _plain(identities))
+    # Below an intermediate: a client finds who signed a stapled response among the certificates it was sent.
+    issued = _issue(authority, _plain(identities), authority.intermediate(1))
     authority.revoke(issued)
     return issued
 

@@ -73,6 +73,8 @@ class Revocations:
                 revocation_reason=reason,
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
+            # Without it, a client that was not sent the issuer could not check the signature.
+            .certificates([issuer.certificate])
         )
         response = builder.sign(issuer.private_key, _hash_for(issuer.private_key))
         return response.public_bytes(serialization.Encoding.DER)

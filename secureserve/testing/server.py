@@ -15,6 +15,7 @@ from secureserve.testing.bad import BadCredential, RefusedBy
 from secureserve.testing.credentials import IssuedCredential, write_private
 from secureserve.testing.recording import Journal, RecordedRequest, Recorder, hello
 from secureserve.tls.acceptor import TLSAcceptor
+from secureserve.tls.ocsp import StapleCache
 from secureserve.tls.policy import TLSPolicy
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from secureserve.certificates.credential import Credential
     from secureserve.errors import PeerError
     from secureserve.front.connection import Connection
     from secureserve.front.settings import FrontSettings
@@ -141,7 +143,7 @@ def https_server(
         client_verify: Whether clients have to show a certificate: ``none``, ``optional`` or ``required``.
         client_ca: A PEM file of the authorities that client certificates may come from.
         client_crl: A PEM file of their revocation lists.
-        ocsp_response: What is stapled to the certificate, in DER.
+        ocsp_response: What is stapled to the certificate, in DER, good or bad; not with the engine ``builtin``.
         settings: The deadlines and limits of connections.
         host: The address to listen at.
         threads: How many threads run the application.
@@ -172,7 +174,8 @@ def https_server(
     http_server = _JournalledServer(
         journal, (host, 0), recorder, numthreads=threads, timeout=timeout, settings=settings
     )
-    acceptor = TLSAcceptor(CertificateStore([credential.credential]), policy, engine=engine)
+    staples = None if ocsp_response is None else _AnyStaple(ocsp_response)
+    acceptor = TLSAcceptor(CertificateStore([credential.credential]), policy, engine=engine, staples=staples)
     http_server.ssl_adapter = SSLAdapter(acceptor=acceptor)
     try:
         # It answers as soon as it is prepared; serve() would only wait for its end, which is ours to bring about.
@@ -194,6 +197,22 @@ class _JournalledServer(HTTPServer):
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
         self._journal.write(msg)
         super().error_log(msg, level, traceback)
+
+
+class _AnyStaple(StapleCache):
+    """Staples one response to every certificate, also one that a sound server would keep to itself."""
+
+    def __init__(self, response: bytes) -> None:
+        self._response = response
+
+    def prepare(self, credential: Credential) -> None:  # noqa: ARG002 - the same for all
+        return
+
+    def keep_only(self, credentials: tuple[Credential, ...]) -> None:  # noqa: ARG002 - the same for all
+        return
+
+    def get(self, credential: Credential) -> bytes:  # noqa: ARG002 - the same for all
+        return self._response
 
 
 class _JournallingReporter(Reporter):

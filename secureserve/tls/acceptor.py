@@ -52,6 +52,7 @@ class TLSAcceptor:
         engine: The name of the TLS library: ``pyopenssl`` or ``builtin``.
         clock: What tells the age of ticket keys.
         publish_event: Told of what happens.
+        staples: OCSP responses to staple instead of those that the policy's ``ocsp_staple`` leads to.
 
     Attributes:
         alpn_challenges: Credentials by server name that answer an ACME authority (RFC 8737). They are presented to a
@@ -73,6 +74,7 @@ class TLSAcceptor:
         engine: str = "pyopenssl",
         clock: Clock = SYSTEM_CLOCK,
         publish_event: Callable[[object], None] | None = None,
+        staples: StapleCache | None = None,
     ) -> None:
         self.store = store
         self.policy = policy
@@ -83,7 +85,9 @@ class TLSAcceptor:
         self._lock = threading.RLock()
         self._trust = ClientTrust.load(policy)
         self._keylog = None if policy.keylog_file is None else KeyLog(policy.keylog_file)
-        self._staples = None if policy.ocsp_staple is None else StapleCache(policy.ocsp_staple, clock=clock)
+        if staples is None and policy.ocsp_staple is not None:
+            staples = StapleCache(policy.ocsp_staple, clock=clock)
+        self._staples = staples
         self._engine = new_engine(engine, policy, self._choose, keylog=self._keylog, staples=self._staples)
         self._presented: Mapping[Credential, Presented] = MappingProxyType({})
         self._on_demand: dict[Credential, Presented] = {}

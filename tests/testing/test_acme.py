@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.json_util import encode_b64jose
 from josepy.jwa import ES256, HS256
-from josepy.jwk import JWKEC, JWKOct
+from josepy.jwk import JWKEC, JWKRSA, JWKOct
 
 from secureserve.certificates.credential import Credential
-from secureserve.testing import ACMEAuthority, Problem
+from secureserve.testing import ACMEAuthority, KeyRing, Problem
 from secureserve.testing import acme_authority as run_acme_authority
 from secureserve.testing.acme import certificate_identifier
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from secureserve.testing import Authority, TestServer
 
 NAME = "www.example.test"
+
+WEAK_JWK = JWKRSA(key=KeyRing().take("rsa-1024").public_key()).to_json()
 
 
 class Client:
@@ -428,6 +430,96 @@ def test_failures_on_demand(client: Client) -> None:
     with client.acme.outage():
         assert client.session.get(client.acme.directory_url, timeout=30).status_code == 503
     client.order(NAME)
+
+
+def test_renewal_window_is_the_last_third_by_default(client: Client) -> None:
+    """Unless a test says otherwise, renewal is suggested when two thirds of the life are over."""
+    _, chain = client.obtain(NAME)
+    url = f"{client.directory['renewalInfo']}/{certificate_identifier(chain[0])}"
+    window = client.session.get(url, timeout=30).json()["suggestedWindow"]
+    start, end = (datetime.strptime(window[one], "%Y-%m-%dT%H:%M:%S%z") for one in ("start", "end"))
+    life = chain[0].not_valid_after_utc - chain[0].not_valid_before_utc
+    assert abs((start - chain[0].not_valid_before_utc) / life - 2 / 3) < 0.01
+    assert start < end < chain[0].not_valid_after_utc
+
+
+@pytest.mark.parametrize(
+    ("wishes", "kind"),
+    [
+        ({"contact": "mailto:a@example.test"}, "invalidContact"),
+        ({"contact": ["tel:1"]}, "unsupportedContact"),
+        (["not an object"], "malformed"),
+    ],
+)
+def test_accounts_that_are_refused(client: Client, wishes: Any, kind: str) -> None:
+    """What is no contact, and what is no object, is a problem of its own kind."""
+    assert client.kid is not None
+    assert client.post(client.kid, wishes, status=400).json()["type"].endswith(f":{kind}")
+
+
+@pytest.mark.parametrize(
+    ("jwk", "kind"),
+    [
+        ({"kty": "EC"}, "malformed"),
+        ("text", "malformed"),
+        ({"kty": "oct", "k": "AAAA"}, "badPublicKey"),
+        (WEAK_JWK, "badPublicKey"),
+    ],
+)
+def test_keys_that_are_refused(client: Client, jwk: Any, kind: str) -> None:
+    """A new account needs a public key, whole, asymmetric and strong."""
+    client.kid = None
+    answer = client.post(client.directory["newAccount"], {"termsOfServiceAgreed": True}, jwk=jwk, status=400)
+    assert answer.json()["type"].endswith(f":{kind}")
+
+
+def test_keys_and_accounts_are_not_mixed_up(client: Client) -> None:
+    """Orders are signed by account, new accounts by key, and account URLs are those of this authority."""
+    directory, kid = client.directory, client.kid
+    client.post(directory["newOrder"], {}, key=client.key, status=400)
+    client.post(directory["newAccount"], {}, status=400)
+    client.kid = f"{kid}0"
+    assert client.post(directory["newOrder"], {}, status=400).json()["type"].endswith(":accountDoesNotExist")
+    client.kid = kid
+    answer = client.session.post(directory["newOrder"], data="{}", timeout=30)
+    assert answer.status_code == 415
+
+
+def test_another_accounts_key_is_a_conflict(client: Client, tls_authority: Authority) -> None:
+    """A key roll-over needs the old key, the right account, and a key that nobody has."""
+    other = Client(client.acme, tls_authority.cert_path)
+    other.register()
+    url = client.directory["keyChange"]
+
+    def roll_over(new_key: JWKEC, claim: dict[str, Any], status: int) -> None:
+        inner = client.sign(claim, new_key, jwk=new_key.public_key().to_json(), url=url)
+        client.post(url, inner, status=status)
+
+    old = client.key.public_key().to_json()
+    fresh = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+    roll_over(other.key, {"account": client.kid, "oldKey": old}, 409)
+    roll_over(fresh, {"account": other.kid, "oldKey": old}, 400)
+    roll_over(fresh, {"account": client.kid, "oldKey": other.key.public_key().to_json()}, 400)
+    other.session.close()
+
+
+def test_authorizations_can_be_given_up(client: Client) -> None:
+    """A deactivated authorization makes its order invalid, and a later order proves anew."""
+    order, _ = client.obtain(NAME)
+    assert client.post(order["authorizations"][0], {"status": "deactivated"}).json()["status"] == "deactivated"
+    assert client.order(NAME).json()["status"] == "pending"
+
+
+def test_revocations_that_are_refused(client: Client) -> None:
+    """What is no certificate, not issued here, or has no good reason is not revoked."""
+    _, chain = client.obtain(NAME)
+    revoke = client.directory["revokeCert"]
+    client.post(revoke, {"certificate": "AAAA"}, status=400)
+    ders = [encode_b64jose(one.public_bytes(serialization.Encoding.DER)) for one in chain]
+    client.post(revoke, {"certificate": ders[1]}, status=404)
+    refused = client.post(revoke, {"certificate": ders[0], "reason": 99}, status=400)
+    assert refused.json()["type"].endswith(":badRevocationReason")
+    assert not client.acme.issued[0].revoked
 
 
 def test_somebody_elses_things(client: Client, tls_authority: Authority) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtensionOID
 
 from secureserve.testing import Layout
 
@@ -98,6 +99,24 @@ def test_usage(
     credential = tls_credential(usage=usage)
     assert (verify(tls_authority, credential, "-purpose", "sslserver").returncode == 0) == as_server
     assert (verify(tls_authority, credential, "-purpose", "sslclient").returncode == 0) == as_client
+
+
+def test_where_to_ask_about_revocation(tls_credential: Callable[..., IssuedCredential]) -> None:
+    """The addresses of list and responder, and the demand for a staple, are in the certificate when asked for."""
+    text = subprocess.run(
+        ["openssl", "x509", "-noout", "-text"],
+        input=tls_credential(crl_url="http://crl.example.test/1", ocsp_url="http://ocsp.example.test", must_staple=True)
+        .cert_chain_pems[0]
+        .bytes(),
+        capture_output=True,
+        check=True,
+        timeout=30,
+    ).stdout.decode()
+    assert "URI:http://crl.example.test/1" in text
+    assert "OCSP - URI:http://ocsp.example.test" in text
+    assert "status_request" in text
+    plain = tls_credential().leaf.extensions
+    assert not [one for one in plain if one.oid in {ExtensionOID.CRL_DISTRIBUTION_POINTS, ExtensionOID.TLS_FEATURE}]
 
 
 @pytest.mark.parametrize("key_type", ["ecdsa", "rsa", "ed25519"])

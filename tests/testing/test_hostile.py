@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from secureserve.testing.hostile import RESET_ON_CLOSE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -164,6 +166,34 @@ def test_never_reads_fills_the_servers_buffers(
     hostile_client(address).never_reads()
     assert stuck.wait(DEADLINE)
     thread.join(DEADLINE)
+
+
+def test_a_reset_by_the_server_is_told(
+    hostile_client: Callable[..., HostileClient],
+    one_connection: tuple[tuple[str, int], Callable[[], socket.socket]],
+) -> None:
+    """What dribbles stops when the server tears the connection down, and the test is told that it did."""
+    address, accept = one_connection
+    connection = hostile_client(address).slow_handshake(every=0.001)
+    sock = accept()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    sock.recv(1)
+    sock.close()
+    assert connection.closed_by_server(DEADLINE)
+    assert connection.was_reset
+
+
+def test_connections_close_with_their_block(
+    hostile_client: Callable[..., HostileClient],
+    one_connection: tuple[tuple[str, int], Callable[[], socket.socket]],
+) -> None:
+    """Client and connection are context managers, and closing ends what dribbles."""
+    address, accept = one_connection
+    with hostile_client(address) as client, client.slow_handshake(every=30.0) as connection:
+        sock = accept()
+        assert sock.recv(1) == b"\x16"
+    assert connection.sock.fileno() == -1
+    assert sock.recv(1) == b""
 
 
 def test_half_request_is_never_answered_until_the_deadline(

@@ -7,6 +7,7 @@ import http.client
 import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import unittest
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ import pytest
 import requests
 import urllib3
 
+from secureserve.errors import ConfigurationError
+from secureserve.front.settings import FrontSettings
 from secureserve.testing import (
     BadCredential,
     bad_kinds,
@@ -24,6 +27,7 @@ from secureserve.testing import (
 from secureserve.testing import (
     https_server as run_https_server,
 )
+from secureserve.tls.policy import TLSPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -137,6 +141,75 @@ def test_a_careless_client_gets_an_answer(
     with contextlib.closing(connection):
         connection.request("GET", "/")
         assert connection.getresponse().status == 200
+
+
+@needs_curl
+@pytest.mark.parametrize(("revoke", "exit_code"), [(True, 91), (False, 0)])
+def test_revocation_is_stapled(
+    https_server: Callable[..., TestServer],
+    tls_authority: Authority,
+    bad_credential: Callable[..., BadCredential],
+    revoke: bool,
+    exit_code: int,
+) -> None:
+    """A stapled response is sent with the certificate, and curl goes by it: good, or revoked."""
+    credential = bad_credential("revoked") if revoke else tls_authority.issue(chain_depth=1)
+    server = https_server(credential=credential, ocsp_response=tls_authority.ocsp_response(credential))
+    command = ["curl", "-sS", "--cacert", str(tls_authority.cert_path), "--cert-status", server.url]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert answer.returncode == exit_code, answer.stderr
+    assert ("revocation reason" in answer.stderr) == revoke
+
+
+def test_builtin_engine_cannot_staple(https_server: Callable[..., TestServer], tls_authority: Authority) -> None:
+    """Asked to staple through ssl, which cannot, the server does not start without a word."""
+    credential = tls_authority.issue(chain_depth=1)
+    with pytest.raises(ConfigurationError, match="ocsp_staple"):
+        https_server(credential=credential, engine="builtin", ocsp_response=tls_authority.ocsp_response(credential))
+
+
+def test_policy_and_settings_are_the_ones_given(
+    https_server: Callable[..., TestServer], tls_client_context: ssl.SSLContext
+) -> None:
+    """A policy decides how TLS is spoken, and settings what a connection may do."""
+    server = https_server(policy=TLSPolicy.MODERN, settings=FrontSettings(hsts="max-age=60"))
+    with urllib3.PoolManager(ssl_context=tls_client_context) as pool:
+        assert pool.request("GET", server.url).headers["Strict-Transport-Security"] == "max-age=60"
+    tls_client_context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        urllib3.PoolManager(ssl_context=tls_client_context, retries=False) as pool,
+        pytest.raises(urllib3.exceptions.SSLError),
+    ):
+        pool.request("GET", server.url)
+
+
+def test_revoked_clients_are_refused(
+    https_server: Callable[..., TestServer], tls_authority: Authority, tls_credential: Callable[..., IssuedCredential]
+) -> None:
+    """With client_crl, a client whose certificate was revoked does not get in; policy and client_verify combine."""
+    good, revoked = (tls_credential(usage="client", common_name=name) for name in ("good", "revoked"))
+    tls_authority.revoke(revoked)
+    server = https_server(
+        policy=TLSPolicy.INTERMEDIATE, client_verify="required", client_crl=tls_authority.crl_path(revoked)
+    )
+    assert get(server, tls_authority, cert=(str(good.certificate_path), str(good.private_key_path))).ok
+    with pytest.raises(requests.exceptions.ConnectionError):
+        get(server, tls_authority, cert=(str(revoked.certificate_path), str(revoked.private_key_path)))
+
+
+def test_listens_where_it_is_told(
+    https_server: Callable[..., TestServer], tls_credential: Callable[..., IssuedCredential], tls_authority: Authority
+) -> None:
+    """Over IPv6 the URL has brackets."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    server = https_server(host="::1", credential=tls_credential("::1"))
+    assert server.url.startswith("https://[::1]:")
+    assert get(server, tls_authority).ok
 
 
 def test_rotation_shows_in_new_handshakes(
