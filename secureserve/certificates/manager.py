@@ -173,6 +173,7 @@ class CertificateManager:
         self._acceptors: list[tuple[Acceptor, tuple[Path, ...]]] = []
         self._trust_seen: dict[tuple[Path, ...], bytes] = {}
         self._expiry = ExpiryWatch()
+        self._mark = _EmergencyMark()
         self._watcher = FileWatcher(self._paths, self._files_changed, polling_interval=polling_interval)
         self._watching = watch
         self._wake = threading.Condition()
@@ -212,10 +213,11 @@ class CertificateManager:
             return
         self.rotator.load(emergency=self._make_emergency_credential if self._emergency else None)
         self._loaded = True
+        self._mark_log()
         if self.in_emergency:
             for refusal in self.rotator.refusals():
                 _LOGGER.critical(
-                    "EMERGENCY CERTIFICATE: serving a self-signed one, because the configured one cannot be: %s",
+                    "serving a self-signed certificate, because the configured one cannot be: %s",
                     refusal.error,
                 )
 
@@ -254,6 +256,7 @@ class CertificateManager:
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        _LOGGER.removeFilter(self._mark)
 
     def reload(self, reason: str = "api", *, force: bool = False, revoke_sessions: bool = False) -> Outcome:
         """Look at the sources now. When this returns, what is new and good is served to new handshakes.
@@ -264,6 +267,7 @@ class CertificateManager:
             revoke_sessions: Let no TLS session from before be resumed: after a key was stolen.
         """
         outcome = self.rotator.reload(reason, force=force)
+        self._mark_log()
         for acceptor, _paths in tuple(self._acceptors):
             _reload_client_trust(acceptor)
             if revoke_sessions:
@@ -287,11 +291,20 @@ class CertificateManager:
         return of_sources + [path for _acceptor, paths in tuple(self._acceptors) for path in paths]
 
     def _make_emergency_credential(self) -> Any:
+        _LOGGER.addFilter(self._mark)
         return self_signed_credential(self._emergency_names, now=self._clock.now())
 
     def _memory_changed(self) -> None:
         self.rotator.reload("memory")
+        self._mark_log()
         self._nudge()
+
+    def _mark_log(self) -> None:
+        """Have every line of the log say so while an emergency certificate is served."""
+        if self.in_emergency:
+            _LOGGER.addFilter(self._mark)
+        else:
+            _LOGGER.removeFilter(self._mark)
 
     def _files_changed(self) -> None:
         with self._wake:
@@ -316,6 +329,7 @@ class CertificateManager:
                 changed, self._changed, self._nudged = self._changed, False, False
             try:
                 settle_by = self._look(settle_by, changed=changed)
+                self._mark_log()
             except Exception:
                 # A source of the program's own may raise anything. The next change is another chance.
                 _LOGGER.exception("looking for new certificates failed; what was served still is")
@@ -366,6 +380,14 @@ class CertificateManager:
                 _LOGGER.warning("the certificate of %s for %s expires in %s", warning.place, names, left)
             if self._publish_event is not None:
                 self._publish_event(warning)
+
+
+class _EmergencyMark(logging.Filter):
+    """Puts the emergency in front of each line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = f"EMERGENCY CERTIFICATE: {record.msg}"
+        return True
 
 
 def _reload_client_trust(acceptor: Acceptor) -> None:

@@ -227,12 +227,17 @@ def test_emergency(
     assert manager.in_emergency
     assert manager.certificates.emergency
     assert manager.certificates[0].names == ("localhost",)
-    assert "EMERGENCY" in caplog.text
+    logging.getLogger("secureserve.error").error("whatever else is logged at the start")
+    assert all(record.getMessage().startswith("EMERGENCY CERTIFICATE: ") for record in caplog.records)
     assert str(directory.certificate_path) in caplog.text
     directory.mend()
     listener.wait_for(CredentialRotated, lambda event: event.fingerprint == directory.fingerprint)
     assert not manager.in_emergency
     assert not manager.certificates.emergency
+    manager.reload()
+    caplog.clear()
+    logging.getLogger("secureserve.error").error("a line after the emergency")
+    assert "EMERGENCY" not in caplog.text
 
 
 def test_expiry_is_announced(
