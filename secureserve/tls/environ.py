@@ -7,6 +7,7 @@ those of Apache's mod_ssl, but for ``SSL_*_SAN_URI_n`` and ``SSL_*_SAN_IP_n``, w
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -88,11 +89,13 @@ def environ_for(info: TLSInfo, *, now: datetime | None = None) -> dict[str, str]
     }
     if info.group is not None:
         variables["SSL_GROUP"] = info.group
-    variables.update(certificate_environ("SSL_SERVER", info.credential.leaf, now=moment))
+    ours = _Known(info.credential.fingerprint, info.credential.leaf)
+    _add_certificate(variables, "SSL_SERVER", ours, moment)
     if info.verified:
-        variables.update(certificate_environ("SSL_CLIENT", info.peer_chain[0], now=moment))
-        for number, certificate in enumerate(info.peer_chain[1:]):
-            variables[f"SSL_CLIENT_CERT_CHAIN_{number}"] = _pem(certificate)
+        theirs, *above = map(_Known, info.peer_chain_der, info.peer_chain)
+        _add_certificate(variables, "SSL_CLIENT", theirs, moment)
+        for number, known in enumerate(above):
+            variables[f"SSL_CLIENT_CERT_CHAIN_{number}"] = _pem(known)
     return variables
 
 
@@ -104,9 +107,9 @@ def certificate_environ(prefix: str, certificate: x509.Certificate, *, now: date
         certificate: Which.
         now: The moment from which days that remain are counted.
     """
-    variables, until = _unchanging(prefix, certificate)
-    remaining = max(until - now, timedelta())
-    return {**variables, f"{prefix}_V_REMAIN": str(remaining // _ONE_DAY)}
+    variables: dict[str, str] = {}
+    _add_certificate(variables, prefix, _Known(certificate.public_bytes(Encoding.DER), certificate), now)
+    return variables
 
 
 def distinguished_name(name: x509.Name) -> str:
@@ -114,9 +117,24 @@ def distinguished_name(name: x509.Name) -> str:
     return name.rfc4514_string(_EMAIL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A certificate by something shorter to compare: hashing one costs more than everything else here."""
+
+    key: bytes | str
+    certificate: x509.Certificate = field(compare=False)
+
+
+def _add_certificate(variables: dict[str, str], prefix: str, known: _Known, now: datetime) -> None:
+    unchanging, until = _unchanging(prefix, known)
+    variables.update(unchanging)
+    variables[f"{prefix}_V_REMAIN"] = str(max(until - now, timedelta()) // _ONE_DAY)
+
+
 @lru_cache(maxsize=256)
-def _unchanging(prefix: str, certificate: x509.Certificate) -> tuple[dict[str, str], datetime]:
+def _unchanging(prefix: str, known: _Known) -> tuple[dict[str, str], datetime]:
     """Return what is always the same about a certificate, and its end: our own, and those of clients that come back."""
+    certificate = known.certificate
     variables = {
         f"{prefix}_M_VERSION": str(certificate.version.value + 1),
         f"{prefix}_M_SERIAL": f"{certificate.serial_number:X}",
@@ -124,7 +142,7 @@ def _unchanging(prefix: str, certificate: x509.Certificate) -> tuple[dict[str, s
         f"{prefix}_V_END": _asn1_time(certificate.not_valid_after_utc),
         f"{prefix}_A_SIG": _algorithm(certificate.signature_algorithm_oid),
         f"{prefix}_A_KEY": _algorithm(certificate.public_key_algorithm_oid),
-        f"{prefix}_CERT": _pem(certificate),
+        f"{prefix}_CERT": _pem(known),
     }
     variables.update(_name_environ(f"{prefix}_S_DN", certificate.subject))
     variables.update(_name_environ(f"{prefix}_I_DN", certificate.issuer))
@@ -173,5 +191,5 @@ def _algorithm(identifier: x509.ObjectIdentifier) -> str:
 
 
 @lru_cache(maxsize=256)
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+def _pem(known: _Known) -> str:
+    return known.certificate.public_bytes(Encoding.PEM).decode("ascii")
