@@ -27,7 +27,7 @@ _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = {b"HTTP/1.1": (1, 1), b"HTTP/1.0": (1, 0)}
 _VERSION_SIZE: Final = len(b"HTTP/1.1")
 _SPACES: Final = 2
-_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ ]+ (?P<version>HTTP/[0-9]\.[0-9])")
+_REQUEST_LINE: Final = re.compile(rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]+) [^ ]+ (?P<version>HTTP/[0-9]\.[0-9])\r\n")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 FRAMING_ALLOWANCE: Final = 8 * 1024
@@ -209,6 +209,9 @@ class MessageReader:
             except httptools.HttpParserUpgrade:
                 self._read_head_without_upgrade(head)
         except httptools.HttpParserError as error:
+            if found := _REQUEST_LINE.match(head):
+                # For whoever answers: a refused HEAD gets no text either.
+                self.message.method = found["method"]
             raise _refusal(head, error) from None
         message = self.message
         line_end = head.find(b"\r\n")
@@ -417,7 +420,7 @@ def _refusal(head: bytes, error: httptools.HttpParserError | None) -> BadRequest
     """Return what to answer to a head that llhttp, or the rules it leaves to us, refused."""
     if error is not None and isinstance(error.__context__, BadRequest):
         return error.__context__
-    found = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
+    found = _REQUEST_LINE.match(head)
     if found is None:
         return BadRequest("The first line is not an HTTP/1.1 request line.")
     if found["version"] not in _VERSIONS:

@@ -14,6 +14,7 @@ import cheroot.wsgi
 import pytest
 
 from secureserve.errors import ConfigurationError
+from secureserve.front.settings import FrontSettings
 from secureserve.http.connection import HTTPConnection
 from secureserve.http.request import HTTPRequest
 from secureserve.http.server import HTTPServer
@@ -356,6 +357,24 @@ def test_the_iterable_is_closed_when_the_client_goes_away(serve_any: Serving, ca
             talker.sock.recv(1000)
             talker.reset()
         assert response.closed.wait(DEADLINE)
+    assert reported(caplog) == []
+
+
+def test_a_reader_that_is_too_slow_is_broken_off(serve_any: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """More than is held for a slow reader waits for it at a minimum rate; then the response ends, and is counted."""
+    response = Closing(b"x" * 65536 for _ in range(10_000))
+
+    def app(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return response
+
+    settings = FrontSettings(max_buffered_response_size=65536, write_timeout=0.1, min_write_rate=10**9)
+    with serve_any(app, settings=settings) as server, serve_any.talk(server) as talker:
+        talker.request()
+        assert response.closed.wait(DEADLINE)
+        with pytest.raises((EOFError, OSError)):
+            talker.response()
+        wait_for(lambda: server.totals().refused.get("slow_reader") == 1)
     assert reported(caplog) == []
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secureserve.front.settings import FrontSettings
+from secureserve.logs import AccessLog, AccessRecord
 from tests.http.serving import DEADLINE, hello
 
 if TYPE_CHECKING:
@@ -293,10 +295,11 @@ def test_refusals_say_why_in_one_line_and_close(serve_any: Serving, data: bytes,
         assert talker.is_closed()
 
 
-def test_head_is_refused_without_content(serve: Serving) -> None:
-    """A refusal of HEAD has the length of its text, and not the text."""
+@pytest.mark.parametrize("field", ["Host: elsewhere", "X_Y: z", "X : y"])
+def test_head_is_refused_without_content(serve: Serving, field: str) -> None:
+    """A refusal of HEAD has the length of its text, and not the text, whatever was wrong."""
     with serve(hello) as server, serve.talk(server) as talker:
-        talker.request("Host: elsewhere", line="HEAD / HTTP/1.1")
+        talker.request(field, line="HEAD / HTTP/1.1")
         response = talker.response("HEAD")
         assert response.status == 400
         assert int(response.get("content-length") or 0) > 0
@@ -381,3 +384,43 @@ def test_upgrades_are_ignored(serve: Serving, protocol: str) -> None:
         talker.post(b"hello", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABk")
         assert talker.response().body == b"POST / hello"
         assert_usable(talker)
+
+
+# The access log.
+
+
+def test_every_response_is_logged_once(serve_tls: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """Answers of the application, its failures and refusals alike, with status, size and what TLS negotiated."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/fail":
+            raise ValueError("no")
+        return hello(environ, start_response)
+
+    caplog.set_level(logging.INFO, "secureserve.access")
+    with serve_tls(app, access_log=AccessLog()) as server:
+        with serve_tls.talk(server) as talker:
+            talker.request("User-Agent: test", "Referer: there", line="GET /a?b HTTP/1.1")
+            assert talker.response().status == 200
+            talker.request(line="HEAD / HTTP/1.1")
+            assert talker.response("HEAD").status == 200
+            talker.request(line="GET /fail HTTP/1.1")
+            assert talker.response().status == 500
+        with serve_tls.talk(server) as talker:
+            talker.request("X_Y: z", line="POST / HTTP/1.1")
+            refusal = talker.response()
+            assert refusal.status == 400
+    records: list[AccessRecord] = [
+        vars(record)["access"] for record in caplog.records if record.name == "secureserve.access"
+    ]
+    assert [(record.method, record.target, record.status, record.bytes_sent) for record in records] == [
+        ("GET", "/a?b", 200, 5),
+        ("HEAD", "/", 200, 0),
+        ("GET", "/fail", 500, 42),
+        ("POST", "/", 400, len(refusal.body)),
+    ]
+    first = records[0]
+    assert (first.remote_addr, first.protocol, first.host) == ("127.0.0.1", "HTTP/1.1", "localhost")
+    assert (first.user_agent, first.referer) == ("test", "there")
+    assert first.tls is not None
+    assert first.tls.version == "TLSv1.3"
