@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--credentials", type=int, default=10_000)
     json.dump(measure(parser.parse_args().credentials), sys.stdout, indent=2)
-    print()  # noqa: T201 - a command
+    print()
 
 
 if __name__ == "__main__":

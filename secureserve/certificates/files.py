@@ -11,34 +11,52 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_FILE_SIZE", "Lock", "explain", "make_private_directory", "read", "write_atomically"]
+__all__ = [
+    "MAX_FILE_SIZE",
+    "Lock",
+    "explain",
+    "make_private_directory",
+    "read",
+    "read_as_is",
+    "state_of",
+    "write_atomically",
+]
 
 MAX_FILE_SIZE: Final = 1024 * 1024
 """Bytes. A chain with its key is a few kilobytes; whatever is larger than this is some other file."""
 
 
-def read(path: str | os.PathLike[str], *, directory: int | None = None) -> bytes:
+def read(path: str | os.PathLike[str]) -> bytes:
     """Return a regular file's content.
-
-    Args:
-        path: The file; relative to `directory` where that is given.
-        directory: An open directory's descriptor, so that several files come from one directory even while its name
-            is being pointed elsewhere.
 
     Raises:
         OSError: It cannot be read, is not a regular file (one that is a pipe could block for ever), or is too large.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
+    return read_as_is(path)[0]
+
+
+def read_as_is(path: str | os.PathLike[str]) -> tuple[bytes, tuple[int, ...]]:
+    """Return a regular file's content, and the `state_of` the file that it was read from.
+
+    Raises:
+        OSError: As `read`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
         data = file.read(MAX_FILE_SIZE + 1)
     if len(data) > MAX_FILE_SIZE:
         raise OSError(errno.EFBIG, f"is larger than {MAX_FILE_SIZE} bytes", os.fspath(path))
-    return data
+    return data, state_of(status)
+
+
+def state_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return which file a status is of, and what changes whenever that file does."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def write_atomically(

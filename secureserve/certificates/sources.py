@@ -360,9 +360,8 @@ class MemorySource:
 def read_together(paths: Sequence[Path], *, key: Path | None = None) -> dict[Path, bytes]:
     """Read several files as they were at one and the same time.
 
-    All links are resolved first and the files that they lead to are read, so a pair comes from one resolved directory
-    (Kubernetes swaps ``..data`` under the names). Afterwards every name must still lead to the same, unchanged file; if
-    not, all are read again.
+    When all have been read, every name must still lead to the very file that was read, unchanged; if not, all are read
+    again. So a pair comes from one directory even while Kubernetes swaps ``..data`` under the names.
 
     Args:
         paths: The files.
@@ -372,12 +371,11 @@ def read_together(paths: Sequence[Path], *, key: Path | None = None) -> dict[Pat
         CredentialError: One cannot be read, or they do not come to rest.
     """
     for _ in range(_READ_ATTEMPTS):
-        before = [_identity(path) for path in paths]
-        found = [_read(real) for real, _state in before]
-        if before != [_identity(path) for path in paths]:
+        found = [_read(path) for path in paths]
+        if [state for _content, state in found] != [_state(path) for path in paths]:
             continue
         contents: dict[Path, bytes] = {}
-        for path, content in zip(paths, found, strict=True):
+        for path, (content, _) in zip(paths, found, strict=True):
             if isinstance(content, OSError):
                 kind, what = (UnreadableKey, "private key") if path == key else (UnreadableCertificate, "certificate")
                 raise kind(f"The {what} file {path} {files.explain(content)}.", path=path) from content
@@ -403,21 +401,19 @@ class _Seen:
         return credential
 
 
-def _read(path: str) -> bytes | OSError:
+def _read(path: Path) -> tuple[bytes | OSError, tuple[int, ...]]:
     try:
-        return files.read(path)
+        return files.read_as_is(path)
     except OSError as error:
-        return error
+        # What is there but cannot be read (not permitted, a directory) has a state as well.
+        return error, _state(path)
 
 
-def _identity(path: Path) -> tuple[str, tuple[int, ...]]:
-    """Return where a name leads to, and what changes whenever that file does."""
-    real = os.path.realpath(path)
+def _state(path: Path) -> tuple[int, ...]:
     try:
-        state = Path(real).stat()
+        return files.state_of(path.stat())
     except OSError as error:
-        return real, (error.errno or 0,)
-    return real, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return (error.errno or 0,)
 
 
 def _walk(directory: Path, depth: int) -> Iterator[tuple[Path, list[str]]]:

@@ -196,16 +196,16 @@ def test_a_pair_is_read_as_one_state(tls_authority: Authority, tmp_path: Path, m
     directory = CredentialDirectory(tls_authority, tmp_path / "certs", "a.test", layout=Layout.KUBERNETES)
     source = FileSource(directory.certificate_path, directory.private_key_path)
     swaps = [1, 1, 1]
-    read = files.read
+    read = files.read_as_is
 
-    def read_and_swap(path: str | os.PathLike[str], **options: Any) -> bytes:
-        content = read(path, **options)
+    def read_and_swap(path: str | os.PathLike[str]) -> Any:
+        content = read(path)
         if str(path).endswith("tls.crt") and swaps:
             swaps.pop()
             directory.rotate()
         return content
 
-    monkeypatch.setattr(files, "read", read_and_swap)
+    monkeypatch.setattr(files, "read_as_is", read_and_swap)
     (credential,) = source.load()
     assert swaps == []
     assert credential.fingerprint == directory.fingerprint
@@ -214,14 +214,14 @@ def test_a_pair_is_read_as_one_state(tls_authority: Authority, tmp_path: Path, m
 def test_files_that_never_rest(tls_authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that change with every reading are given up on with an error, not read for ever."""
     directory = CredentialDirectory(tls_authority, tmp_path / "certs", "a.test")
-    read = files.read
+    read = files.read_as_is
 
-    def read_and_touch(path: str | os.PathLike[str], **options: Any) -> bytes:
-        content = read(path, **options)
+    def read_and_touch(path: str | os.PathLike[str]) -> Any:
+        content = read(path)
         state = Path(path).stat()
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
         return content
 
-    monkeypatch.setattr(files, "read", read_and_touch)
+    monkeypatch.setattr(files, "read_as_is", read_and_touch)
     with pytest.raises(errors.UnreadableCertificate, match="keep changing"):
         FileSource(directory.certificate_path, directory.private_key_path).load()
