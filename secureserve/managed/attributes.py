@@ -104,6 +104,8 @@ class ServerAttributes:
     ssl_client_verify_depth = Attribute[int]()
     ssl_client_crl = Attribute[str | None]()
     ssl_client_crl_expired = Attribute[str]()
+    ssl_client_allow = Attribute[tuple[str, ...] | None]()
+    ssl_client_remote_user = Attribute[str | None]()
 
     max_request_header_size = Attribute[int]()
     max_request_body_size = Attribute[int]()

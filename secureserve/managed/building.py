@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from secureserve.managed.listening import Address
     from secureserve.managed.tls import TLSLayer
 
-__all__ = ["application_of", "given_server", "is_recipe", "make_httpserver", "make_redirector", "unix_owner_of"]
+__all__ = [
+    "application_of",
+    "authorising",
+    "given_server",
+    "is_recipe",
+    "make_httpserver",
+    "make_redirector",
+    "unix_owner_of",
+]
 
 
 def make_httpserver(
@@ -48,7 +56,7 @@ def make_httpserver(
     from secureserve.http.server import HTTPServer
     from secureserve.logs import AccessLog
 
-    application = application_of(attributes)
+    application = authorising(attributes, application_of(attributes))
     unix_owner = unix_owner_of(attributes)
     gateways = registered_gateways()
     if attributes.wsgi_version not in gateways:
@@ -153,6 +161,20 @@ def application_of(attributes: ServerAttributes) -> Any:
     if not callable(application):
         raise ConfigurationError("application", attributes.application, "cannot be called", "Give a WSGI callable.")
     return application
+
+
+def authorising(attributes: ServerAttributes, application: Any) -> Any:
+    """Return the application behind the rules about clients, where there are any.
+
+    Raises:
+        ConfigurationError: A rule is none.
+    """
+    allow, field = attributes.ssl_client_allow, attributes.ssl_client_remote_user
+    if allow is None and field is None:
+        return application
+    from secureserve.http.client_authorisation import AuthoriseClients
+
+    return AuthoriseClients(application, allow, remote_user_field=field)
 
 
 def unix_owner_of(attributes: ServerAttributes) -> tuple[int, int] | None:

@@ -37,6 +37,11 @@ def contradictions(values: Mapping[str, Any]) -> list[ConfigurationError]:
         if wanted is not None and not secured:
             remedy = "Set ssl_certificate, or leave it out."
             found.append(ConfigurationError(name, wanted, "has no effect without TLS", remedy))
+    for name in ("ssl_client_allow", "ssl_client_remote_user"):
+        if values[name] is not None and values["ssl_client_verify"] == "none":
+            remedy = "Set ssl_client_verify and ssl_client_ca, or leave it out."
+            problem = "has no effect while ssl_client_verify is none"
+            found.append(ConfigurationError(name, values[name], problem, remedy))
     if values["peercreds_resolve"] and not values["peercreds"]:
         found.append(ConfigurationError("peercreds_resolve", True, "has no effect without peercreds", "Set both."))
     if values["redirect_port"] is not None and values["socket_file"] is not None:

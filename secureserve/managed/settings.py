@@ -467,6 +467,20 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         Section.TLS,
     ),
     Setting(
+        "ssl_client_allow",
+        optional(list_of(kinds.TEXT, "rules", separators=",")),
+        None,
+        "Rules of which a client's certificate has to match one, such as email:*@example.test, or the answer is 403.",
+        Section.TLS,
+    ),
+    Setting(
+        "ssl_client_remote_user",
+        optional(kinds.TEXT),
+        None,
+        "The variable that REMOTE_USER is set from for verified clients, such as SSL_CLIENT_S_DN_CN.",
+        Section.TLS,
+    ),
+    Setting(
         "max_request_header_size",
         size(),
         500 * 1024,

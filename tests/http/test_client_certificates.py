@@ -11,7 +11,9 @@ import flask
 import pytest
 import urllib3
 
+import secureserve
 from secureserve.certificates.store import CertificateStore
+from secureserve.errors import ConfigurationError
 from secureserve.http.client_authorisation import AuthoriseClients
 from secureserve.http.server import HTTPServer
 from secureserve.http.ssl_adapter import SSLAdapter
@@ -169,3 +171,30 @@ def test_the_typed_object_is_always_there(
     assert (version, server_name, resumed, verified) == ("TLSv1.3", "localhost", False, with_certificate)
     expected = [client_credential.leaf, tls_authority.certificate] if with_certificate else []
     assert chain == [certificate.subject.rfc4514_string() for certificate in expected]
+
+
+def test_rules_are_settings(tls_authority: Authority, tls_credential: Any, client_credential: IssuedCredential) -> None:
+    """ssl_client_allow answers 403 to who no rule allows, and ssl_client_remote_user names who is."""
+    issued = tls_credential("localhost")
+    settings: dict[str, Any] = {
+        "socket_host": "127.0.0.1",
+        "socket_port": 0,
+        "ssl_certificate": issued.certificate_path,
+        "ssl_private_key": issued.private_key_path,
+        "ssl_client_ca": tls_authority.cert_path,
+        "ssl_client_verify": "optional",
+        "ssl_client_allow": "dns:other.test, email:*@example.test",
+        "ssl_client_remote_user": "SSL_CLIENT_S_DN_CN",
+    }
+    with secureserve.Server(variables, **settings) as server:
+        url = f"https://localhost:{server.bound_addr[1]}/"
+        with visitor(tls_authority, client_credential) as http:
+            assert http.request("GET", url).json()["REMOTE_USER"] == "client"
+        with visitor(tls_authority, None) as http:
+            assert http.request("GET", url).status == 403
+    settings.update(ssl_client_allow="nonsense")
+    with pytest.raises(ConfigurationError, match=r"ssl_client_allow = 'nonsense' is not a rule"):
+        secureserve.Server(variables, **settings).__enter__()
+    settings.update(ssl_client_allow=None, ssl_client_verify="none", ssl_client_ca=None)
+    with pytest.raises(ConfigurationError, match=r"ssl_client_remote_user .* has no effect while ssl_client_verify"):
+        secureserve.Server(variables, **settings).__enter__()
