@@ -85,10 +85,12 @@ class Results:
         """Return what one cell came to."""
         return Spread.of(self.by_round(scenario, case, server, measure).values())
 
-    def ratio(self, scenario: str, case: str, server: str, measure: str, to: str = BASE) -> Spread | None:
-        """Return one server's values as multiples of another's of the same rounds."""
+    def ratio(
+        self, scenario: str, case: str, server: str, measure: str, to: str = BASE, *, to_case: str = ""
+    ) -> Spread | None:
+        """Return one server's values as multiples of another's, or of another case's, of the same rounds."""
         mine = self.by_round(scenario, case, server, measure)
-        theirs = self.by_round(scenario, case, to, measure)
+        theirs = self.by_round(scenario, to_case or case, to, measure)
         return Spread.of(value / theirs[n] for n, value in mine.items() if theirs.get(n))
 
     def as_json(self) -> str:

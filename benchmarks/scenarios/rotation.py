@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.servers import RunningServer, Server
     from benchmarks.wrk import Load
 
-__all__ = ["RESUMED", "SCENARIO"]
+__all__ = ["DESCRIPTORS", "FAILED", "MEMORY", "P99", "RESUMED", "SCENARIO", "SERVED"]
 
 DONE: Final = Measure("rotations", more_is_better=True, digits=0)
 SERVED: Final = Measure("served after ms", digits=2)

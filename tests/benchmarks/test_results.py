@@ -59,6 +59,15 @@ def test_a_goal_is_reached_at_its_limit(rate: float, reached: bool) -> None:
     assert verdict.reached is reached
 
 
+def test_a_goal_may_be_a_multiple_of_another_case() -> None:
+    """What quick requests take beside waiting ones is compared with what the same server needs for them alone."""
+    results = Results({}, {"rounds": 1, "seconds": 1.0})
+    results.add("mixed", "quick, alone", OURS[0], 0, {"quick p50 ms": 1.0})
+    results.add("mixed", "quick, beside waiting 50 ms", OURS[0], 0, {"quick p50 ms": 2.5})
+    (verdict,) = judge(results)
+    assert (verdict.found, verdict.reached) == (2.5, False)
+
+
 def test_the_report_has_ratios_spreads_and_what_was_skipped(results: Results) -> None:
     """The table has for each server its ratio, its median with the spread, and elsewhere why a server is missing."""
     text = markdown(results, SCENARIOS, SHORT)
