@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
@@ -13,20 +12,19 @@ from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
 from secureserve.certificates.store import CertificateStore
+from secureserve.certificates.view import CertificatesView
 from secureserve.certificates.watch import FileWatcher, content_digest
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import SecureServeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from secureserve.certificates.rotation import Refusal, Served
     from secureserve.certificates.sources import CredentialSource
     from secureserve.clock import Clock
 
-__all__ = ["Acceptor", "CertificateManager", "CertificatesView", "RefusedCertificate", "ServedCertificate"]
+__all__ = ["Acceptor", "CertificateManager", "CertificatesView"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
@@ -35,8 +33,6 @@ SETTLE_TIMEOUT: Final = 3.0
 
 _LONGEST_NAP: Final = 3600.0
 """Seconds after which dates are looked at again whatever was computed: wall clocks are set, and machines suspended."""
-
-_SECONDS_PER_DAY: Final = 86400.0
 
 
 class Acceptor(Protocol):
@@ -47,84 +43,6 @@ class Acceptor(Protocol):
 
     def reload_client_trust(self) -> None:
         """Read the authorities and revocation lists of client certificates again, or fail and change nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedCertificate:
-    """One certificate being served, as shown to people and scripts; nothing of its key but the kind.
-
-    Args:
-        names: What it is for.
-        fingerprint: SHA-256 of the leaf, in hexadecimal digits.
-        issuer: Who issued it, as an RFC 4514 string.
-        not_before: From when on it is valid.
-        not_after: Until when it is valid.
-        days_left: Days until then; negative once it has expired.
-        key_type: ``ecdsa``, ``rsa``, ...
-        source: Where it comes from.
-        default: Whether it is presented where no name decides.
-        last_rotation: When it replaced another; None for what the start found.
-        last_refusal: What was found in its place since and refused; None when nothing is wrong.
-    """
-
-    names: tuple[str, ...]
-    fingerprint: str
-    issuer: str
-    not_before: datetime
-    not_after: datetime
-    days_left: float
-    key_type: str
-    source: str
-    default: bool
-    last_rotation: datetime | None
-    last_refusal: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedCertificate:
-    """Something that was found and is not being served.
-
-    Args:
-        source: Where it was found.
-        error: The name of the error's class.
-        message: What is wrong and what to do.
-        since: When it was first refused.
-    """
-
-    source: str
-    error: str
-    message: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class CertificatesView:
-    """What is served and what is not, at one moment. Iterating goes over what is served, the default first.
-
-    Args:
-        served: What is served.
-        refused: What was refused and is not resolved.
-        last_rotation: When anything was last rotated; None when nothing was.
-        emergency: Whether a self-signed certificate is served because the configured one could not be.
-    """
-
-    served: tuple[ServedCertificate, ...]
-    refused: tuple[RefusedCertificate, ...]
-    last_rotation: datetime | None
-    emergency: bool
-
-    def __iter__(self) -> Iterator[ServedCertificate]:
-        return iter(self.served)
-
-    def __len__(self) -> int:
-        return len(self.served)
-
-    def __getitem__(self, index: int) -> ServedCertificate:
-        return self.served[index]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as what JSON can hold; times in ISO 8601."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
 
 
 class CertificateManager:
@@ -185,18 +103,8 @@ class CertificateManager:
     @property
     def certificates(self) -> CertificatesView:
         """What is served and what was refused."""
-        now = self._clock.now()
         served, refusals = self.rotator.status()
-        by_place = {refusal.place: refusal for refusal in refusals}
-        default = self.store.snapshot.default
-        return CertificatesView(
-            served=tuple(_shown(one, by_place.get(one.place), now, one.credential == default) for one in served),
-            refused=tuple(
-                RefusedCertificate(one.place, type(one.error).__name__, str(one.error), one.since) for one in refusals
-            ),
-            last_rotation=max((one.since for one in served if one.rotated), default=None),
-            emergency=self.in_emergency,
-        )
+        return CertificatesView.of(served, refusals, self.store.snapshot.default, self._clock.now())
 
     @property
     def in_emergency(self) -> bool:
@@ -397,31 +305,6 @@ def _reload_client_trust(acceptor: Acceptor) -> None:
         _LOGGER.error("refused new client authorities; those in force stay: %s", error)  # noqa: TRY400 - says it all
 
 
-def _shown(served: Served, refusal: Refusal | None, now: datetime, default: bool) -> ServedCertificate:  # noqa: FBT001
-    credential = served.credential
-    return ServedCertificate(
-        names=credential.names,
-        fingerprint=credential.fingerprint,
-        issuer=credential.issuer,
-        not_before=credential.not_before,
-        not_after=credential.not_after,
-        days_left=round((credential.not_after - now).total_seconds() / _SECONDS_PER_DAY, 2),
-        key_type=credential.key_type,
-        source=credential.origin,
-        default=default,
-        last_rotation=served.since if served.rotated else None,
-        last_refusal=None if refusal is None else str(refusal.error),
-    )
-
-
 def _duration(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.isoformat() if hasattr(value, "isoformat") else value

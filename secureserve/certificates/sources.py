@@ -1,21 +1,21 @@
 """Where credentials come from: files, directories, the program's memory. One small protocol.
 
 A source lists *entries*, each a place from which one credential is loaded. The rotator asks for them again and again
-and keeps, for each place, the last good credential. Files of one entry are read as one state: see `read_together`.
+and keeps, for each place, the last good credential. Files of one entry are read as one state: see `reading`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 from secureserve.certificates import files, layouts, pem
 from secureserve.certificates.credential import Credential, password_from
-from secureserve.errors import CredentialError, NoCredential, UnreadableCertificate, UnreadableKey
+from secureserve.certificates.reading import LastSeen, read_together
+from secureserve.errors import CredentialError, NoCredential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,6 @@ __all__ = [
     "ListingSource",
     "MemorySource",
     "entries_of",
-    "read_together",
 ]
 
 _Location: TypeAlias = "tuple[Path, Path | None, Path | None]"
@@ -38,9 +37,6 @@ _Location: TypeAlias = "tuple[Path, Path | None, Path | None]"
 
 _MAX_DEPTH: Final = 4
 """Directories below a `DirectorySource`'s own. Caddy's storage, the deepest layout, needs three."""
-
-_READ_ATTEMPTS: Final = 8
-"""How often files that change while they are read are read again before that is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ class FileSource:
         self._password = password
         self._password_file = None if password_file is None else Path(password_file)
         self._required = required
-        self._seen = _Seen()
+        self._seen = LastSeen()
 
     def __repr__(self) -> str:
         key = "" if self.private_key is None else f", {str(self.private_key)!r}"
@@ -355,65 +351,6 @@ class MemorySource:
     def paths(self) -> Sequence[Path]:
         """Return nothing: there is no file to watch."""
         return ()
-
-
-def read_together(paths: Sequence[Path], *, key: Path | None = None) -> dict[Path, bytes]:
-    """Read several files as they were at one and the same time.
-
-    When all have been read, every name must still lead to the very file that was read, unchanged; if not, all are read
-    again. So a pair comes from one directory even while Kubernetes swaps ``..data`` under the names.
-
-    Args:
-        paths: The files.
-        key: Which of them holds a key, for the error's sake.
-
-    Raises:
-        CredentialError: One cannot be read, or they do not come to rest.
-    """
-    for _ in range(_READ_ATTEMPTS):
-        found = [_read(path) for path in paths]
-        if [state for _content, state in found] != [_state(path) for path in paths]:
-            continue
-        contents: dict[Path, bytes] = {}
-        for path, (content, _) in zip(paths, found, strict=True):
-            if isinstance(content, OSError):
-                kind, what = (UnreadableKey, "private key") if path == key else (UnreadableCertificate, "certificate")
-                raise kind(f"The {what} file {path} {files.explain(content)}.", path=path) from content
-            contents[path] = content
-        return contents
-    names = " and ".join(map(str, paths))
-    raise UnreadableCertificate(f"{names} keep changing while they are read.", path=paths[0])
-
-
-@dataclass(slots=True)
-class _Seen:
-    """The last credential of a place, and a digest of the bytes that it was made of. Parsing is what costs."""
-
-    _last: tuple[bytes, Credential] | None = field(default=None)
-
-    def credential(self, contents: Sequence[bytes], parse: Callable[[], Credential]) -> Credential:
-        digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).digest()
-        last = self._last
-        if last is not None and last[0] == digest:
-            return last[1]
-        credential = parse()
-        self._last = (digest, credential)
-        return credential
-
-
-def _read(path: Path) -> tuple[bytes | OSError, tuple[int, ...]]:
-    try:
-        return files.read_as_is(path)
-    except OSError as error:
-        # What is there but cannot be read (not permitted, a directory) has a state as well.
-        return error, _state(path)
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        return files.state_of(path.stat())
-    except OSError as error:
-        return (error.errno or 0,)
 
 
 def _walk(directory: Path, depth: int) -> Iterator[tuple[Path, list[str]]]:
