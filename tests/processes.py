@@ -78,7 +78,8 @@ class Heard:
 class ServerProcess:
     """A server in a process of its own, from ``secureserve ARGUMENTS``.
 
-    Entering waits until it serves; leaving ends it with SIGTERM, and checks that it ended well.
+    Entering waits until it serves; leaving ends it with SIGTERM, and checks that it ended well. `limits` are the soft
+    and the hard limit of open files that it starts under.
     """
 
     def __init__(
@@ -88,10 +89,11 @@ class ServerProcess:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         expected_status: int = 0,
+        limits: tuple[int, int] | None = None,
     ) -> None:
         self._expected_status = expected_status
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "secureserve", *arguments],
+            [*_under(limits), sys.executable, "-m", "secureserve", *arguments],
             cwd=directory,
             env=clean_environment(directory, environment),
             stdin=subprocess.DEVNULL,
@@ -148,6 +150,10 @@ class ServerProcess:
     def url(self, path: str = "/", *, host: str = "localhost") -> str:
         """Return a URL of it under a name that its certificate is for."""
         return f"https://{host}:{self.port}{path}"
+
+
+def _under(limits: tuple[int, int] | None) -> list[str]:
+    return [] if limits is None else ["bash", "-c", f'ulimit -Sn {limits[0]}; ulimit -Hn {limits[1]}; exec "$@"', "_"]
 
 
 def secureserve(*arguments: str, directory: Path, environment: Mapping[str, str] | None = None) -> CompletedCommand:

@@ -57,7 +57,8 @@ def _complain(message: str, error: Exception, words: Sequence[str]) -> int:
         import traceback
 
         traceback.print_exception(error)
-    for line in message.splitlines() if isinstance(error, ConfigurationErrors) else [message]:
+    # Without a command there is help, and nothing went wrong that it does not tell.
+    for line in message.splitlines() if not message or isinstance(error, ConfigurationErrors) else [message]:
         print("secureserve:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line speaks here
     return FAILED
 

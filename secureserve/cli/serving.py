@@ -13,8 +13,10 @@ import typer
 from secureserve import logs
 from secureserve.certificates.development import DEFAULT_NAMES, DevelopmentAuthority
 from secureserve.cli.options import command_line_settings, given_settings
-from secureserve.errors import ConfigurationError
+from secureserve.errors import ConfigurationError, SecureServeError
+from secureserve.managed import logfiles
 from secureserve.managed.config import Configuration, load
+from secureserve.managed.descriptors import raise_limit
 from secureserve.managed.quickstart import configure, make_process
 from secureserve.managed.urls import port_suffix, url_host
 
@@ -42,6 +44,8 @@ OWN_VARIABLES: Final = frozenset(
     for name in ("APP_DIR", "CONFIG", "DEBUG", "FACTORY", "INTERFACE", "SELF_SIGNED", "SELF_SIGNED_NAME")
 )
 """Variables of the command line that are no settings."""
+
+_log = logging.getLogger(logs.ERROR_LOGGER)
 
 BEFORE_SERVERS: Final = 60
 AFTER_SERVERS: Final = 75
@@ -132,10 +136,19 @@ def run_until_told(configured: Given, application: Any, *, ready: Callable[[Serv
     if hasattr(application, "startup"):
         process.engine.subscribe("start", application.startup, BEFORE_SERVERS)
         process.engine.subscribe("stop", application.shutdown, AFTER_SERVERS)
-    process.run(
-        read=lambda: configured.whole,
-        ready=None if ready is None else lambda: ready(process.server),
-    )
+    _make_room(process.every_server)
+
+    def tell() -> None:
+        for server in process.every_server:
+            _warn_of_plain_http(server)
+        if ready is not None:
+            ready(process.server)
+
+    try:
+        process.run(read=lambda: configured.whole, ready=tell)
+    except SecureServeError as error:
+        logfiles.note(str(error))
+        raise
 
 
 def development_certificate(configuration: Configuration, names: Sequence[str]) -> DevelopmentCertificate:
@@ -195,6 +208,31 @@ def describe(certificate: DevelopmentCertificate, bound_addr: Any, *, path: str 
 def log_to_terminal(*, debug: bool) -> None:
     """Send the logs to standard error, until the settings send them elsewhere."""
     logs.configure(level=logging.DEBUG if debug else logging.INFO)
+
+
+def _make_room(servers: Sequence[Server]) -> None:
+    """Raise the limit of descriptors to what the servers' connections need, and say where it stays below."""
+    wanted = sum(server.max_connections for server in servers)
+    possible = raise_limit(wanted)
+    if possible < wanted:
+        chosen = any("max_connections" in server.set_values for server in servers)
+        _log.log(
+            logging.WARNING if chosen else logging.INFO,
+            "The system's limit of open files leaves room for %s connections, not max_connections = %s. "
+            "Raise the hard limit (LimitNOFILE= of a systemd unit, ulimit -Hn), or lower max_connections.",
+            possible,
+            wanted,
+        )
+
+
+def _warn_of_plain_http(server: Server) -> None:
+    """Warn of a TCP port at which everybody on the way can read and change what is said."""
+    if not isinstance(server.bound_addr, str) and server.base().startswith("http:"):
+        _log.warning(
+            "%s is plain HTTP: nothing is encrypted, since no certificate is set. "
+            "Set ssl_certificate and ssl_private_key, or for development --self-signed.",
+            server.base(),
+        )
 
 
 def _is_any(host: str) -> bool:

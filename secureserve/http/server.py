@@ -253,7 +253,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         return self._is_ready.wait(timeout)
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called as soon as the server answers, by the thread that starts it; one callback at a time."""
+        """Have `callback` called by the thread that starts the server as soon as it answers; one at a time."""
         self._when_ready = callback
 
     def stop(self) -> None:

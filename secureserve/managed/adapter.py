@@ -170,7 +170,9 @@ class ServerAdapter:
             self._raise_if_ended()
             if isinstance(self.engine, Engine):
                 self.engine.attend(self)
-        self.engine.log(f"Serving on {self.description}")
+        # Whoever reads this line may act on it at once, with a signal too: the engine says it when all is started.
+        announce = getattr(self.engine, "announce", self.engine.log)
+        announce(f"Serving on {self.description}")
 
     def wait(self) -> None:
         """Return when the server is ready.

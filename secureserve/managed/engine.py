@@ -74,6 +74,7 @@ class Engine:
         self._exit_wanted = False
         self._join_seconds = JOIN_SECONDS
         self._wakers: list[Callable[[], None]] = []
+        self._announcements: list[str] = []
         self._directory = Path.cwd()
         self.subscribe("log", _write_to_logger)
 
@@ -135,6 +136,13 @@ class Engine:
             msg += "\n" + "".join(traceback_module.format_exception(*sys.exc_info()))
         self.publish("log", msg, level)
 
+    def announce(self, msg: str) -> None:
+        """Log a message; one from a listener of ``start`` once everything has started, and never if something fails."""
+        if self._state is State.STARTING:
+            self._announcements.append(msg)
+        else:
+            self.log(msg)
+
     def start(self) -> None:
         """Start everything that listens to ``start``; on any failure stop it all again.
 
@@ -150,17 +158,22 @@ class Engine:
             self._exit_wanted = False
             self.failure = None
             self.execv = False
+            self._announcements.clear()
             self._move(Step.START)
             self._warn_when_left()
             try:
                 self._publish_start()
             except BaseException as error:
-                level = logging.INFO if self._exit_wanted else logging.ERROR
+                # What failed in a way of ours is told by whoever called, and told once.
+                ours = isinstance(error, SecureServeError)
+                level = logging.DEBUG if ours else logging.INFO if self._exit_wanted else logging.ERROR
                 self.log(f"{self.name} is shutting down: {_reason(error)}", level)
                 with contextlib.suppress(ChannelFailures):
                     self._wind_down()
                 raise
             self._move(Step.START_DONE)
+            for message in self._announcements:
+                self.log(message)
             if self._exit_wanted:
                 self._wind_down()
 
@@ -428,7 +441,7 @@ class Engine:
 
         def log_failure(listener: Callable[..., Any], error: Exception) -> None:
             if isinstance(error, SecureServeError):
-                self.log(str(error), logging.ERROR)
+                self.log(str(error), logging.DEBUG if channel == "start" else logging.ERROR)
             else:
                 self.log(f"Error in {channel!r} listener {listener!r}", logging.ERROR, traceback=True)
 

@@ -12,7 +12,7 @@ from secureserve.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["open_logs", "reopen"]
+__all__ = ["note", "open_logs", "reopen"]
 
 STANDARD: Final = "-"
 
@@ -42,6 +42,14 @@ def reopen() -> None:
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.FileHandler):
                 _reopen(handler)
+
+
+def note(message: str) -> None:
+    """Write an error to the log files alone, where it is told on the terminal in other words."""
+    record = logging.LogRecord(logs.ERROR_LOGGER, logging.ERROR, __file__, 0, message, None, None)
+    for handler in logging.getLogger("secureserve").handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def _use_file(key: str, path: str, logger: logging.Logger, log_format: str) -> None:

@@ -69,6 +69,11 @@ class Process:
         self.servers: dict[str, Server] = {}
         self.settings: dict[str, Any] = {}
 
+    @property
+    def every_server(self) -> tuple[Server, ...]:
+        """The main server and the further ones."""
+        return (self.server, *self.servers.values())
+
     def apply(self, configuration: Configuration) -> None:
         """Set what a configuration says; further servers are made, subscribed, or taken away.
 
@@ -208,5 +213,5 @@ class Process:
             yield Autoreloader(self.engine, settings.get("autoreload_files", ()))
 
     def _files_read_again(self) -> list[str]:
-        values = [getattr(server, name) for server in (self.server, *self.servers.values()) for name in FILES]
+        values = [getattr(server, name) for server in self.every_server for name in FILES]
         return [path for path in values if path is not None]

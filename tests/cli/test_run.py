@@ -52,7 +52,7 @@ def test_a_self_signed_server_tells_how_to_verify_it(place: Path) -> None:
             curl = server.output.wait_for(r"^Fetch: +(curl .*)$")[1]
             fingerprints.append(server.output.wait_for(r"^Fingerprint: +SHA-256 ([0-9A-F:]{95})$")[1])
             assert server.output.wait_for(r"^Names: +(.*)$")[1] == "localhost, 127.0.0.1, ::1"
-            assert server.output.wait_for(r"^Expires: +\d{4}-\d\d-\d\d \d\d:\d\d UTC$")
+            server.output.wait_for(r"^Expires: +\d{4}-\d\d-\d\d \d\d:\d\d UTC$")
             page = subprocess.run(
                 ["bash", "-c", curl],
                 env=clean_environment(place),
@@ -174,23 +174,70 @@ FAILURES: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+def test_plain_http_is_warned_of(place: Path) -> None:
+    """Without a certificate plain HTTP is served, with a warning that says what to set; with one there is none."""
+    with ServerProcess(["run", "app", *HERE], directory=place) as server:
+        server.errors.wait_for(r"WARNING secureserve.error: http://\S+ is plain HTTP: .*Set ssl_certificate")
+    with ServerProcess(["run", "app", *HERE, *PAIR], directory=place) as server:
+        pass
+    assert "plain HTTP" not in server.errors.text
+
+
+def test_a_signal_as_soon_as_it_serves_is_no_error(place: Path) -> None:
+    """A service manager that stops it the moment it says that it serves sees it end well, and no error in its log."""
+    with ServerProcess(["run", "app", *HERE, *PAIR], directory=place) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert "ERROR" not in server.errors.text
+    assert "Stopped serving on" in server.errors.text
+
+
+def test_the_limit_of_open_files_is_raised(place: Path) -> None:
+    """As many files as max_connections needs may be open, however low the soft limit was."""
+    command = ["run", "app", *HERE, *PAIR, "--max-connections", "500"]
+    with ServerProcess(command, directory=place, limits=(256, 1024)) as server:
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text(encoding="ascii")
+    soft = re.search(r"^Max open files +(\d+)", limits, re.MULTILINE)
+    assert soft is not None
+    assert 500 < int(soft[1]) <= 1024
+    assert "open files" not in server.errors.text
+
+
+def test_a_limit_of_open_files_that_cannot_be_raised_is_told(place: Path) -> None:
+    """Where the hard limit is below what max_connections needs, a warning says what is possible and what to raise."""
+    command = ["run", "app", *HERE, *PAIR, "--max-connections", "5000"]
+    with ServerProcess(command, directory=place, limits=(256, 512)) as server:
+        said = server.errors.wait_for(
+            r"WARNING \S+ .* room for (\d+) connections, not max_connections = 5000.*LimitNOFILE"
+        )
+    assert int(said[1]) < 512
+
+
+def test_what_fails_is_in_the_error_log_too(place: Path) -> None:
+    """With an error log of its own, what kept it from starting is in that file, once, and on the terminal, once."""
+    done = secureserve("run", "app", *HERE, "--ssl-private-key", "key.pem", "--error-log", "log", directory=place)
+    assert done.status == 2
+    assert (place / "log").read_text(encoding="utf-8").count("ssl_certificate is missing") == 1
+    assert done.errors.count("ssl_certificate is missing") == 1
+
+
 @pytest.mark.parametrize("case", FAILURES)
 def test_what_cannot_be_served_is_one_line(place: Path, case: str) -> None:
     """A mistake gives one line that names what is wrong, exit status 2, and no traceback."""
     arguments, message = FAILURES[case]
     done = secureserve("run", *arguments, directory=place)
     assert done.status == 2
-    said = [line for line in done.errors.splitlines() if line.startswith("secureserve: ")]
+    said = [line for line in done.errors.splitlines() if " INFO " not in line]
     assert len(said) == 1, done.errors
+    assert said[0].startswith("secureserve: ")
     assert message in said[0]
-    assert "Traceback" not in done.errors
 
 
 def test_a_port_in_use_is_one_line(place: Path, taken: str) -> None:
     """A port that somebody listens at is named, with exit status 2."""
     done = secureserve("run", "app", "--socket-host", "127.0.0.1", "--socket-port", taken, *PAIR, directory=place)
     assert done.status == 2
-    said = [line for line in done.errors.splitlines() if line.startswith("secureserve: ")]
+    said = [line for line in done.errors.splitlines() if " INFO " not in line]
     assert len(said) == 1
     assert taken in said[0]
     assert "Traceback" not in done.errors
@@ -262,3 +309,4 @@ def test_without_a_command_there_is_help(place: Path) -> None:
     """The bare command shows what commands there are."""
     done = secureserve(directory=place)
     assert all(name in done.output + done.errors for name in ("run", "demo", "check"))
+    assert "secureserve: " not in done.errors
