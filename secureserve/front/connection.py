@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from secureserve.errors import PeerTimeout
-from secureserve.front.deadlines import NEVER
+from secureserve.front.deadlines import Alarm
 from secureserve.front.waiting import wait_for
 from secureserve.tls.engines.base import Want
 
@@ -170,12 +170,11 @@ class Connection:
     __slots__ = (
         "address",
         "admitted",
+        "alarm",
         "client",
         "clock",
         "conversation",
         "counted_as",
-        "deadline",
-        "entry",
         "fd",
         "keep_open",
         "linger",
@@ -209,8 +208,7 @@ class Connection:
         self.fd = transport.fileno()
         self.state = State.NEW
         self.since = self.paused = clock.monotonic()
-        self.deadline = NEVER
-        self.entry = NEVER
+        self.alarm = Alarm(self)
         self.admitted = False
         self.out: deque[memoryview] = deque()
         self.out_size = 0
@@ -321,7 +319,8 @@ class Connection:
         source, self.source = self.source, None
         if source is not None:
             source.close()
-        self.conversation.close()
+        conversation, self.conversation = self.conversation, NOTHING_SAID
+        conversation.close()
 
     # What follows is for worker threads: it waits, within bounds.
 

@@ -21,7 +21,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from secureserve.front.connection import Connection, State
-from secureserve.front.deadlines import NEVER, Deadlines
+from secureserve.front.deadlines import Deadlines
 from secureserve.front.poller import Poller
 from secureserve.tls.engines.base import Want
 
@@ -95,7 +95,7 @@ class Registry:
 
     def set_deadline(self, connection: Connection, deadline: float) -> None:
         """Set when the connection is due."""
-        if self.deadlines.set(connection, deadline):
+        if self.deadlines.set(connection.alarm, deadline):
             self.on_earlier_deadline()
 
     def wait(self, connection: Connection, want: Want, deadline: float) -> None:
@@ -196,7 +196,7 @@ class Registry:
         if connection.state is State.CLOSED:
             return
         connection.state = State.CLOSED
-        connection.deadline = NEVER
+        connection.alarm.cancel()
         if connection.lookup is not None:
             connection.lookup.cancel()
         connection.transport.close()

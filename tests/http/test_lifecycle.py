@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -16,9 +17,10 @@ from typing import Any
 import pytest
 
 from secureserve.errors import AlreadyStarted, StartFailed
+from secureserve.front.connection import Connection
 from secureserve.front.settings import FrontSettings
 from secureserve.http.server import HTTPServer
-from tests.http.serving import DEADLINE, GET, Gate, connect, get, hello, read_all, running
+from tests.http.serving import DEADLINE, GET, Gate, connect, get, hello, read_all, running, wait_for
 
 
 def threads_of(server: HTTPServer) -> list[str]:
@@ -275,3 +277,19 @@ def test_many_starts_and_stops_leave_no_descriptor() -> None:
             client.sendall(GET)
             assert client.recv(65536)
     assert descriptors() <= before + 1
+
+
+def test_a_closed_connection_is_freed_at_once() -> None:
+    """Nothing holds a connection that is over: neither a deadline to come nor a cycle for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        with running() as server:
+            for _ in range(5):
+                with connect(server) as client:
+                    client.sendall(GET)
+                    assert client.recv(65536)
+            wait_for(lambda: not server.connections_by_state())
+            assert not [kept for kept in gc.get_objects() if isinstance(kept, Connection)]
+    finally:
+        gc.enable()
