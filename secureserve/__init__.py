@@ -45,6 +45,7 @@ from secureserve.errors import (
 
 if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
+    from secureserve.certificates.keys import CallableKey, FileKey, KeyedSource, PrivateKeySource, SystemdKey
     from secureserve.certificates.on_demand import CallableSource
     from secureserve.certificates.sources import (
         CredentialSource,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
         MemorySource,
     )
     from secureserve.certificates.store import CertificateStore
+    from secureserve.front.settings import FrontSettings
+    from secureserve.http.client_authorisation import AuthoriseClients
     from secureserve.http.server import HTTPServer
     from secureserve.http.ssl_adapter import SSLAdapter
     from secureserve.managed.adapter import ServerAdapter
@@ -65,16 +68,21 @@ if TYPE_CHECKING:
         server,
     )
     from secureserve.managed.server import Server
+    from secureserve.tls.authorisation import ClientAuthorisation
+    from secureserve.tls.info import TLSInfo
     from secureserve.tls.policy import TLSPolicy
 
 __all__ = [
     "AlreadyStarted",
+    "AuthoriseClients",
     "BadRequest",
     "BodyTooLarge",
     "BodyTruncated",
+    "CallableKey",
     "CallableSource",
     "CertificateStore",
     "ChainBroken",
+    "ClientAuthorisation",
     "ConfigurationError",
     "ConfigurationErrors",
     "Credential",
@@ -83,12 +91,15 @@ __all__ = [
     "DirectorySource",
     "Engine",
     "Expired",
+    "FileKey",
     "FileSource",
+    "FrontSettings",
     "HTTPServer",
     "HandshakeFailed",
     "HeadTooLarge",
     "IssuanceError",
     "KeyMismatch",
+    "KeyedSource",
     "LifecycleError",
     "MemorySource",
     "NameNotCovered",
@@ -99,6 +110,7 @@ __all__ = [
     "PeerError",
     "PeerTimeout",
     "PlainHTTPOnTLSPort",
+    "PrivateKeySource",
     "ProxyHeaderError",
     "SSLAdapter",
     "SecureServeError",
@@ -106,6 +118,8 @@ __all__ = [
     "ServerAdapter",
     "StartFailed",
     "StopTimedOut",
+    "SystemdKey",
+    "TLSInfo",
     "TLSPolicy",
     "UnreadableCertificate",
     "UnreadableKey",
@@ -121,6 +135,7 @@ __all__ = [
 _HOMES: Final = MappingProxyType(
     {
         "secureserve.certificates.credential": ("Credential",),
+        "secureserve.certificates.keys": ("CallableKey", "FileKey", "KeyedSource", "PrivateKeySource", "SystemdKey"),
         "secureserve.certificates.on_demand": ("CallableSource",),
         "secureserve.certificates.sources": (
             "CredentialSource",
@@ -129,6 +144,8 @@ _HOMES: Final = MappingProxyType(
             "MemorySource",
         ),
         "secureserve.certificates.store": ("CertificateStore",),
+        "secureserve.front.settings": ("FrontSettings",),
+        "secureserve.http.client_authorisation": ("AuthoriseClients",),
         "secureserve.http.server": ("HTTPServer",),
         "secureserve.http.ssl_adapter": ("SSLAdapter",),
         "secureserve.managed.adapter": ("ServerAdapter",),
@@ -141,6 +158,8 @@ _HOMES: Final = MappingProxyType(
             "server",
         ),
         "secureserve.managed.server": ("Server",),
+        "secureserve.tls.authorisation": ("ClientAuthorisation",),
+        "secureserve.tls.info": ("TLSInfo",),
         "secureserve.tls.policy": ("TLSPolicy",),
     }
 )

@@ -63,10 +63,35 @@ def certificates(path: Path) -> None:
         secureserve.DirectorySource(path),
         secureserve.MemorySource(credential),
         secureserve.CallableSource(lambda hello: credential if hello.server_name else None, timeout=1.0),
+        *(secureserve.KeyedSource(path, key) for key in keys(path)),
     ]
     for source in sources:
         loaded: Sequence[secureserve.Credential] = source.load()
         consume(loaded)
+
+
+def keys(path: Path) -> Sequence[secureserve.PrivateKeySource]:
+    """Have keys from a file, from systemd, from a function."""
+    return [
+        secureserve.FileKey(path, password_file=path),
+        secureserve.SystemdKey("tls-key", {"CREDENTIALS_DIRECTORY": "/run/credentials/web.service"}),
+        secureserve.CallableKey(path.read_bytes, place="the vault"),
+    ]
+
+
+def clients(tls: secureserve.TLSInfo) -> bool:
+    """Say which clients may do what, and look at who one is."""
+    server = secureserve.HTTPServer(
+        ("::", 0),
+        secureserve.AuthoriseClients(
+            application, {"/admin": ["dns:admin.staff.test"]}, remote_user_field="SSL_CLIENT_S_DN_CN"
+        ),
+        settings=secureserve.FrontSettings(handshake_timeout=5.0),
+    )
+    variables: dict[str, str] = tls.environ()
+    group: str | None = tls.group
+    consume(server, variables, group, tls.peer_chain_der)
+    return secureserve.ClientAuthorisation(["email:*@staff.test", lambda info: info.resumed]).allows(tls, "/")
 
 
 def policy() -> secureserve.TLSPolicy:
