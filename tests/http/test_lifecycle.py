@@ -119,14 +119,16 @@ def test_stopping_closes_idle_connections_at_once() -> None:
 def test_stopping_cuts_what_does_not_finish(caplog: pytest.LogCaptureFixture) -> None:
     """An application that sleeps for ever costs shutdown_timeout, and its thread is reported by name."""
     gate = Gate()
-    with caplog.at_level(logging.ERROR, "secureserve.error"):
-        with running(gate, shutdown_timeout=0.2, server_name="lifecycle-c") as server:
-            with connect(server) as client:
-                client.sendall(GET)
-                gate.wait_for(1)
-                server.stop()
-                assert read_all(client) == b""
-        names = threads_of(server)
+    with (
+        caplog.at_level(logging.ERROR, "secureserve.error"),
+        running(gate, shutdown_timeout=0.2, server_name="lifecycle-c") as server,
+        connect(server) as client,
+    ):
+        client.sendall(GET)
+        gate.wait_for(1)
+        server.stop()
+        assert read_all(client) == b""
+    names = threads_of(server)
     assert len(names) == 1
     assert names[0] in caplog.text
     gate.open.set()
@@ -289,7 +291,7 @@ def test_a_closed_connection_is_freed_at_once() -> None:
                 with connect(server) as client:
                     client.sendall(GET)
                     assert client.recv(65536)
-            wait_for(lambda: not server.connections_by_state())
-            assert not [kept for kept in gc.get_objects() if isinstance(kept, Connection)]
+            # The thread that ended the last one may still be on its way out of it.
+            wait_for(lambda: not any(isinstance(kept, Connection) for kept in gc.get_objects()))
     finally:
         gc.enable()
