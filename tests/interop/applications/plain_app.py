@@ -1,4 +1,4 @@
-"""Applications without a framework: one for large bodies, one that checks the server with `wsgiref.validate`."""
+"""Applications without a framework: for large bodies, for browsers, and one that `wsgiref.validate` watches."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     assert not strange, strange
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Show in a page what the key exchange was."""
+    answer = f'<!doctype html><title>Group</title><p id="group">{environ["secureserve.tls"].group}</p>'.encode()
+    start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(answer)))])
+    return [answer]
 
 
 def make_validated() -> object:
