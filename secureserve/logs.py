@@ -124,10 +124,17 @@ def format_combined(record: AccessRecord) -> str:
     )
     return (
         f"{_bare(record.remote_addr)} - {_bare(record.remote_user)} [{_common_time(int(record.time))}]"
-        f' "{escape(record.method)} {escape(record.target)} {escape(record.protocol)}"'
+        f' "{_request_line(record)}"'
         f" {record.status} {record.bytes_sent}"
         f' "{_quoted(record.referer)}" "{_quoted(record.user_agent)}" {negotiated}'
     )
+
+
+def _request_line(record: AccessRecord) -> str:
+    """Return what was asked, as far as it was understood before it was refused."""
+    if not record.method:
+        return "-"
+    return f"{escape(record.method)} {escape(record.target) or '-'} {escape(record.protocol) or '-'}"
 
 
 def format_json(record: AccessRecord) -> str:

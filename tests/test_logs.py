@@ -118,6 +118,12 @@ def test_combined_line_of_plain_http() -> None:
     )
 
 
+def test_a_request_that_was_not_understood_is_a_dash() -> None:
+    """What was refused before its head was read has no request line, and one without a target shows that."""
+    assert ' "-" 200 12' in format_combined(replace(RECORD, method="", target="", protocol=""))
+    assert ' "GET - -" 200 12' in format_combined(replace(RECORD, target="", protocol=""))
+
+
 def test_combined_line_ends_with_the_tls_fields() -> None:
     """Version, cipher, group, server name and the verified client's subject follow the user agent."""
     info = tls(verified=True, peer_chain=(Certificate(Subject("CN=alice,O=Admins")),))

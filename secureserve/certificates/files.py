@@ -130,9 +130,9 @@ class Lock:
 def explain(error: OSError) -> str:
     """Return why a file could not be used, as a clause for people (``does not exist``)."""
     if isinstance(error, FileNotFoundError):
-        return "does not exist"
+        return "does not exist: check the path"
     if isinstance(error, PermissionError) and error.errno == errno.EACCES:
-        return f"may not be read by user {os.geteuid()}"
+        return f"may not be read by user {os.geteuid()}: change its owner or its mode"
     return (error.strerror or str(error)).lower()
 
 

@@ -212,4 +212,4 @@ def _describe(data: bytes, tool: str) -> str:
         return f"it is DER. Convert it with `openssl {tool} -inform DER -in FILE -out FILE.pem`."
     if b"-----BEGIN" in data:
         return "its PEM has no end. Was it cut off while being written?"
-    return "it is not PEM."
+    return "it is not PEM. Check the path."

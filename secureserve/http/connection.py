@@ -109,7 +109,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         message = self.reader.message
         if isinstance(error, PlainHTTPOnTLSPort):
             response = self.server.answer_plain_http(message)
-            self._log(message, response[9:12], 0, time.time(), 0.0)
+            self._log(message, response[9:12], len(response.partition(b"\r\n\r\n")[2]), time.time(), 0.0)
             return response
         if error.status_hint is None:
             return b""
@@ -183,7 +183,8 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
                 time=began,
                 method=message.method.decode("latin-1"),
                 target=message.target.decode("latin-1"),
-                protocol="HTTP/{}.{}".format(*message.version),
+                # Without a target there was no head that told a version.
+                protocol="HTTP/{}.{}".format(*message.version) if message.target else "",
                 status=int(status or b"0"),
                 bytes_sent=size,
                 referer=fields.get("HTTP_REFERER", ""),

@@ -211,7 +211,7 @@ def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, An
         "REMOTE_ADDR": conn.remote_addr or "",
         "REMOTE_PORT": str(conn.remote_port or ""),
         "SCRIPT_NAME": "",
-        "SERVER_NAME": server.server_name,
+        "SERVER_NAME": server.host_name,
         "SERVER_PORT": "" if unix else str(server.bind_addr[1]),
         "SERVER_SOFTWARE": server.software,
         "wsgi.errors": sys.stderr,

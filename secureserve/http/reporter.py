@@ -38,7 +38,8 @@ class Reporter(Observer):
     def refused(self, connection: Connection, error: PeerError) -> None:
         """Tell of a peer's fault."""
         peer = _shown(connection)
-        self._theirs.log(logging.INFO, error.reason, "%s: %s", peer, str(error))
+        told = "%s: TLS handshake failed: %s" if isinstance(error, HandshakeFailed) else "%s: %s"
+        self._theirs.log(logging.INFO, error.reason, told, peer, str(error))
         if self._publish is not None and isinstance(error, HandshakeFailed):
             self._publish(
                 HandshakeFailedEvent(peer, str(error), alert=error.alert, alert_sent_by_peer=error.alert_sent_by_peer)

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -34,7 +35,6 @@ from secureserve.http.workers import Workers
 from secureserve.logs import ERROR_LOGGER
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secureserve.clock import Clock
@@ -55,7 +55,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         bind_addr: ``(host, port)``, host None for every interface; or the path of a unix socket.
         wsgi_app: The application.
         numthreads: Worker threads.
-        server_name: What the Server field and ``SERVER_NAME`` say.
+        server_name: What the Server field and ``SERVER_NAME`` say; without one, our name and where it listens.
         max: Worker threads to which the pool may grow; -1 for no more than `numthreads`.
         request_queue_size: The listen backlog.
         timeout: Seconds from which each phase of a connection takes its own deadline.
@@ -379,6 +379,16 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         if not isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.error_log(f"A thread of {self} died: {error!r}", level=logging.CRITICAL, traceback=True)
         self.interrupt = error
+
+    @property
+    def host_name(self) -> str:
+        """The host of a URL that leads here, for a request that names none (PEP 3333, ``SERVER_NAME``)."""
+        if self.server_name != SOFTWARE:
+            return str(self.server_name)
+        host = "" if isinstance(self.bind_addr, str) else self.bind_addr[0]
+        if not host or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+            return socket.gethostname()
+        return f"[{host}]" if ":" in host else host
 
     def settle(self) -> None:
         """Make what every response and every message reader needs, once.

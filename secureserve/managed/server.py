@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError
+from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError, StartFailed
 from secureserve.events import Events, ServerReady, ServerStopped
 from secureserve.managed.adapter import ServerAdapter
 from secureserve.managed.attributes import ServerAttributes
@@ -441,9 +441,12 @@ class Server(ServerAttributes, ServerAdapter):
         self._redirector = ServerAdapter(self.engine, httpserver, address, start_timeout=self.start_timeout)
         try:
             self._redirector.start()
-        except BaseException:
+        except BaseException as error:
             self._redirector = None
             super().stop()
+            if isinstance(error, StartFailed):
+                # To who binds it, every port is the socket_port.
+                raise StartFailed(str(error).replace("socket_port", "redirect_port")) from error
             raise
         finally:
             for listener in handed_over:

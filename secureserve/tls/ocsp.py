@@ -161,7 +161,8 @@ class StapleCache:
             _, last = self._retries.get(credential, (0.0, 0.0))
             wait = min(max(FIRST_RETRY, 2 * last), LAST_RETRY)
             self._retries[credential] = (self._clock.monotonic() + wait, wait)
-        _LOGGER.warning("no OCSP response to staple for %s: %s", ", ".join(credential.names), error)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        _LOGGER.warning("No OCSP response to staple for %s: %s", ", ".join(credential.names), reason)
 
     def _read(self, credential: Credential) -> bytes:
         if self._source != "fetch":

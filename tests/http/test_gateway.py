@@ -81,7 +81,7 @@ def test_the_environ_says_what_was_asked(serve: Serving) -> None:
     environ = environs[0]
     assert environ["REQUEST_URI"] == "/a%20b%2Fc/%C3%A9?d=%20"
     assert environ["HTTP_X_THING"] == "caf\xe9"
-    assert environ["SERVER_PORT"] == port
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("127.0.0.1", port)
     assert (environ["REMOTE_ADDR"], environ["SCRIPT_NAME"]) == ("127.0.0.1", "")
     assert (environ["SERVER_PROTOCOL"], environ["wsgi.url_scheme"]) == ("HTTP/1.1", "http")
     assert environ["wsgi.input_terminated"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -410,6 +411,9 @@ def test_every_response_is_logged_once(serve_tls: Serving, caplog: pytest.LogCap
             talker.request("X_Y: z", line="POST / HTTP/1.1")
             refusal = talker.response()
             assert refusal.status == 400
+        with socket.create_connection(server.bind_addr, timeout=DEADLINE) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            answer = b"".join(iter(lambda: plain.recv(4096), b""))
     records: list[AccessRecord] = [
         vars(record)["access"] for record in caplog.records if record.name == "secureserve.access"
     ]
@@ -418,6 +422,7 @@ def test_every_response_is_logged_once(serve_tls: Serving, caplog: pytest.LogCap
         ("HEAD", "/", 200, 0),
         ("GET", "/fail", 500, 42),
         ("POST", "/", 400, len(refusal.body)),
+        ("", "", 400, len(answer.partition(b"\r\n\r\n")[2])),
     ]
     first = records[0]
     assert (first.remote_addr, first.protocol, first.host) == ("127.0.0.1", "HTTP/1.1", "localhost")

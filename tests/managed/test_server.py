@@ -686,7 +686,7 @@ def test_a_taken_redirect_port_stops_the_server_too(issued: IssuedCredential) ->
     """Where the redirecting port cannot be had, the start fails and the main port is free again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = local(ssl_certificate=issued.pem_path, redirect_port=taken.getsockname()[1])
-        with pytest.raises(StartFailed, match=str(taken.getsockname()[1])):
+        with pytest.raises(StartFailed, match=f"redirect_port = {taken.getsockname()[1]} is in use"):
             server.start()
         assert not server.running
 

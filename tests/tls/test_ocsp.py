@@ -135,7 +135,7 @@ def test_failures_are_logged_and_not_repeated_at_once(
     issued = tls_authority.issue("localhost", chain_depth=1, ocsp_url=responder.url)
     cache = StapleCache("fetch")
     assert not cache.load(issued.credential)
-    assert "no OCSP response to staple for localhost: HTTP Error 500" in caplog.text
+    assert "No OCSP response to staple for localhost: HTTP Error 500" in caplog.text
     for _ in range(3):
         assert cache.get(issued.credential) == b""
     assert len(responder.asked) == 1
