@@ -57,6 +57,24 @@ def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     return [answer]
 
 
+def whoami(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Say who the server says that it is."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ.get("REMOTE_USER", "nobody").encode()]
+
+
+def make_guarded() -> object:
+    """Make the application with rules about clients in front of it, by path."""
+    from secureserve import AuthoriseClients
+
+    rules = {
+        "/": ["email:*@example.test"],
+        "/admin": ["dns:admin.example.test"],
+        "/admin/help": ["email:*@example.test"],
+    }
+    return AuthoriseClients(whoami, rules, remote_user_field="SSL_CLIENT_SAN_Email_0")
+
+
 def make_validated() -> object:
     """Make the application that `wsgiref.validate` watches; what it only warns of fails as well."""
     warnings.simplefilter("error")
