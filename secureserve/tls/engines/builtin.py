@@ -76,6 +76,8 @@ _VERIFY_MODES: Final = {
     ClientVerify.OPTIONAL: ssl.CERT_OPTIONAL,
     ClientVerify.REQUIRED: ssl.CERT_REQUIRED,
 }
+_OP_IGNORE_UNEXPECTED_EOF: Final = 1 << 7
+"""OpenSSL's number for it; ssl has a name for it only where it was compiled with OpenSSL 3."""
 _OPTIONS: Final = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
 _CLIENT_HELLO: Final = 1
 
@@ -218,6 +220,8 @@ class BuiltinEngine:
             context.set_ciphers(f"{':'.join(policy.ciphers)}:@SECLEVEL={policy.security_level}")
         except ssl.SSLError:
             raise ConfigurationError("ciphers", ":".join(policy.ciphers), f"is not known to {LIBRARY}") from None
+        # Some releases of Python set this, which takes a stream that was cut off for one that was closed.
+        context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
         self._set_groups(context)
         if SETS_CIPHERSUITES:
             context.set_ciphersuites(":".join(policy.ciphersuites))  # type: ignore[attr-defined]
@@ -329,13 +333,13 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except ssl.SSLEOFError as error:
+        except (OSError, ValueError) as error:
+            if not _is_cut_off(error):
+                raise _connection_error(error) from None
             if _NAMES_UNEXPECTED_EOF and getattr(error, "reason", None) is None:
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
             self._is_over = True
             return b""
-        except (OSError, ValueError) as error:
-            raise _connection_error(error) from None
         if not data:
             self.close_notify_received = self._is_over = True
         return data
@@ -427,7 +431,8 @@ class BuiltinConnection:
                 f"the client certificate was refused: {error.verify_message}",
                 alert=alert_for_verification(error.verify_code),
             )
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or not isinstance(error, ssl.SSLError):
+        closed = isinstance(error, ssl.SSLZeroReturnError) or _is_cut_off(error)
+        if closed or not isinstance(error, ssl.SSLError):
             detail = "" if isinstance(error, ssl.SSLError) else f": {getattr(error, 'strerror', None) or error}"
             return HandshakeFailed(f"the peer closed the connection during the handshake{detail}")
         reason = _reason(error)
@@ -437,6 +442,11 @@ class BuiltinConnection:
             return HandshakeFailed(refusal(self._alert, self._server_name), alert=self._alert)
         alert, by_peer = alert_for_reason(reason, self._engine.version_for(self.hello))
         return HandshakeFailed(reason, alert=alert, alert_sent_by_peer=by_peer)
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Say whether the stream ended without close_notify; early releases of Python 3.11 tell it by the reason alone."""
+    return isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
 
 
 _REFUSALS: Final = {
