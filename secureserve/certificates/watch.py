@@ -33,6 +33,8 @@ __all__ = ["FileWatcher", "content_digest", "directories_of_interest"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
+_THREAD_NAME: Final = "secureserve-watch"
+
 _QUIET_TIME: Final = 50
 """Milliseconds without a change that end a batch; also how long `FileWatcher.stop` may have to wait."""
 
@@ -79,8 +81,9 @@ class FileWatcher:
     def start(self) -> None:
         """Start watching. Harmless when started."""
         if self._thread is None:
+            logging.getLogger("watchfiles.main").addFilter(_is_of_others)
             self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="secureserve-watch", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -198,6 +201,11 @@ def _matters(path: str, interests: Mapping[str, Interest]) -> bool:
     directory, name = os.path.split(path)
     names = interests.get(directory, frozenset())
     return names is None or name in names
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Pass over what watchfiles logs, at INFO, of every change in every directory on the way, such as /tmp."""
+    return record.threadName != _THREAD_NAME
 
 
 def content_digest(paths: Iterable[Path]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -165,6 +166,22 @@ def test_no_circles(tmp_path: Path) -> None:
         assert watched.calls <= settled + 2
     finally:
         watched.watcher.stop()
+
+
+def test_changes_of_neighbours_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A program that logs at INFO hears nothing of what changes in the directories that are watched."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "file"
+    path.write_text("first")
+    watched = Watched(path, 0.0)
+    watched.watcher.start()
+    try:
+        watched.wait_until_seen(b"first")
+        path.write_text("second")
+        watched.wait_until_seen(b"second")
+    finally:
+        watched.watcher.stop()
+    assert caplog.text == ""
 
 
 def test_what_is_watched(tmp_path: Path) -> None:
