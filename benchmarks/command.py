@@ -12,6 +12,8 @@ from benchmarks import environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.results import Results
+
 __all__ = ["main"]
 
 SHORT_BUDGET: Final = 160.0
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("This needs wrk, the load generator: install the package of that name.")
         return 2
     environment.enter(options.environment)
-    return _measure(options)
+    return _measure(options) if options.report is None else _report(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,15 +44,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--environment", type=Path, help="where the virtual environment with the peers is, or is to be made"
     )
+    parser.add_argument("--report", type=Path, action="append", help="measure nothing: report what a results.json has")
+    parser.add_argument("--page", type=Path, help="a page of the documentation to put the figures into")
     return parser
 
 
 def _measure(options: argparse.Namespace) -> int:
     # What follows needs the environment.
-    from benchmarks.chart import chart
     from benchmarks.crowd import raise_descriptor_limit
     from benchmarks.measuring import measure
-    from benchmarks.report import markdown
     from benchmarks.results import Results
     from benchmarks.scenario import FULL, SHORT
     from benchmarks.scenarios import SCENARIOS
@@ -73,14 +75,34 @@ def _measure(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         print("Interrupted; what was measured so far is reported.")
+    _write(results, options)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.results import Results
+
+    first, *others = (Results.from_json(path.read_text()) for path in options.report)
+    for other in others:
+        first.take_in(other)
+    _write(first, options)
+    return 0
+
+
+def _write(results: Results, options: argparse.Namespace) -> None:
+    from benchmarks.chart import chart
+    from benchmarks.page import put_figures
+    from benchmarks.report import markdown
+
+    text, image = markdown(results), chart(results)
     options.output.mkdir(parents=True, exist_ok=True)
-    text = markdown(results, scenarios, plan)
     (options.output / "results.json").write_text(results.as_json())
     (options.output / "results.md").write_text(text)
-    (options.output / "results.svg").write_text(chart(results))
+    (options.output / "results.svg").write_text(image)
+    if options.page is not None:
+        put_figures(options.page, text, image)
     print(text)
     print(f"Written: results.json, results.md and results.svg in {options.output}")
-    return 0
 
 
 def _is_chosen(name: str, beginnings: Sequence[str] | None) -> bool:

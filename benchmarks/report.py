@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING
 
 from benchmarks.goals import judge
 from benchmarks.limits import LIMITS
+from benchmarks.scenario import FULL
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import BASE, SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.results import Measure, Results, Spread
-    from benchmarks.scenario import Case, Plan, Scenario
+    from benchmarks.scenario import Case, Scenario
 
 __all__ = ["markdown"]
 
 
-def markdown(results: Results, scenarios: Sequence[Scenario], plan: Plan) -> str:
+def markdown(results: Results) -> str:
     """Return the whole report."""
-    parts = [*_machine(results), *_goals(results)]
-    for scenario in scenarios:
-        parts += _scenario(results, scenario, plan)
+    parts = [*_machine(results), *_overview(results), *_goals(results)]
+    for scenario in SCENARIOS:
+        parts += _scenario(results, scenario)
     parts += [*_limits(results), *_differences(results), *_skipped(results)]
     return "\n".join(parts) + "\n"
 
@@ -30,8 +32,24 @@ def _machine(results: Results) -> Iterator[str]:
     yield "## What it was measured on\n"
     yield from _table(("", ""), ([name, value] for name, value in results.machine.items()))
     rounds, seconds = results.settings["rounds"], results.settings["seconds"]
-    yield f"{rounds} rounds, {seconds:g} s for each value. A value is the median of the rounds, with the least and the"
+    yield f"Rounds: {rounds}, with {seconds:g} s for each value. A value is the median, with the least and the"
     yield f"most in brackets. A ratio is to {BASE} in the same round.\n"
+
+
+def _overview(results: Results) -> Iterator[str]:
+    names = [server.name for server in SERVERS if any(sample.server == server.name for sample in results.samples)]
+    rows = []
+    for scenario in SCENARIOS:
+        for case in scenario.cases(FULL):
+            for measure in case.measures[:2]:
+                ratios = [results.ratio(scenario.name, case.name, name, measure.name) for name in names]
+                if any(ratios):
+                    what = f"{scenario.name}, {case.name}: {measure.name} {'↑' if measure.more_is_better else '↓'}"
+                    rows.append([what, *(f"{ratio.median:.2f}" if ratio else "—" for ratio in ratios)])
+    if rows:
+        yield "## Ratios\n"
+        yield f"To {BASE}. ↑: more is better. ↓: less is better.\n"
+        yield from _table(("", *names), rows)
 
 
 def _goals(results: Results) -> Iterator[str]:
@@ -54,10 +72,10 @@ def _goals(results: Results) -> Iterator[str]:
     )
 
 
-def _scenario(results: Results, scenario: Scenario, plan: Plan) -> Iterator[str]:
+def _scenario(results: Results, scenario: Scenario) -> Iterator[str]:
     cases = [
         case
-        for case in scenario.cases(plan)
+        for case in scenario.cases(FULL)
         if any(s.case == case.name for s in results.samples if s.scenario == scenario.name)
     ]
     if not cases:

@@ -76,6 +76,13 @@ class Results:
         """Take note of why something was not measured."""
         self.skipped.setdefault((scenario, case, server), reason)
 
+    def take_in(self, other: Results) -> None:
+        """Add the samples of another run. Its scenarios should be others: rounds are compared by number."""
+        self.samples += other.samples
+        self.skipped.update(other.skipped)
+        self.negotiated = {**other.negotiated, **self.negotiated}
+        self.limits = {**other.limits, **self.limits}
+
     def by_round(self, scenario: str, case: str, server: str, measure: str) -> dict[int, float]:
         """Return the values of one cell by their rounds."""
         key = (scenario, case, server, measure)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.chart import chart
 from benchmarks.goals import judge
+from benchmarks.page import BEGIN, END, put_figures
 from benchmarks.report import markdown
 from benchmarks.results import Results, Spread
-from benchmarks.scenario import SHORT
-from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import BASE, OURS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CASE = "12 B, 32 connections"
 GRANIAN = "granian, WSGI"
@@ -70,7 +73,7 @@ def test_a_goal_may_be_a_multiple_of_another_case() -> None:
 
 def test_the_report_has_ratios_spreads_and_what_was_skipped(results: Results) -> None:
     """The table has for each server its ratio, its median with the spread, and elsewhere why a server is missing."""
-    text = markdown(results, SCENARIOS, SHORT)
+    text = markdown(results)
     assert f"| {OURS[0]} | 9.00 | 6,750 (4,500..9,000) |" in text
     assert "| nginx | keepalive | 12 B, 32 connections | nginx is not installed |" in text
     assert "## Mixed" not in text
@@ -79,7 +82,27 @@ def test_the_report_has_ratios_spreads_and_what_was_skipped(results: Results) ->
 def test_results_survive_being_written(results: Results) -> None:
     """What is read from the JSON makes the same report."""
     read = Results.from_json(results.as_json())
-    assert markdown(read, SCENARIOS, SHORT) == markdown(results, SCENARIOS, SHORT)
+    assert markdown(read) == markdown(results)
+
+
+def test_scenarios_measured_apart_are_reported_together(results: Results) -> None:
+    """What another run measured is taken into the report."""
+    other = Results({}, {})
+    other.add("hostile", "50 silent", OURS[0], 0, {"good failed": 0.0})
+    results.take_in(other)
+    assert "### Hostile: 50 silent" in markdown(results)
+
+
+def test_figures_take_the_place_of_those_before(tmp_path: Path) -> None:
+    """What is between the marks of a page is replaced, what is around it stays; a page without marks is refused."""
+    page = tmp_path / "speed.md"
+    page.write_text(f"# Speed\n{BEGIN}old\n{END}after\n")
+    put_figures(page, "new", "<svg/>")
+    assert page.read_text() == f"# Speed\n{BEGIN}\nnew\n{END}after\n"
+    assert (tmp_path / "speed.svg").read_text() == "<svg/>"
+    page.write_text("# Speed\n")
+    with pytest.raises(ValueError, match="has no place for figures"):
+        put_figures(page, "new", "<svg/>")
 
 
 def test_the_chart_is_an_image_with_a_bar_for_each_server(results: Results) -> None:
