@@ -13,6 +13,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from secureserve.errors import ConfigurationError, CredentialError, HandshakeFailed, PlainHTTPOnTLSPort
@@ -161,6 +162,10 @@ class PyOpenSSLEngine:
                 connection.must_verify = bool(mode & SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         return presented
 
+    def accepts(self, code: int) -> bool:
+        """Return whether a certificate is good enough that does not verify, by the number of its fault."""
+        return code == _CRL_HAS_EXPIRED and self._policy.client_crl_expired is ExpiredCRL.ACCEPT
+
     @property
     def requires_certificate(self) -> bool:
         """Whether a client that names no server has to show a certificate."""
@@ -194,7 +199,7 @@ class PyOpenSSLEngine:
         if alpn_protocols:
             context.set_app_data(binding.on_alpn(context, alpn_protocols))
         if policy.verifies_clients:
-            context.set_verify(_VERIFY_MODES[policy.client_verify], self._on_verified)
+            binding.on_verification(context, _VERIFY_MODES[policy.client_verify])
             context.set_verify_depth(policy.client_verify_depth)
         if self._keylog is not None:
             write = self._keylog.write
@@ -214,15 +219,6 @@ class PyOpenSSLEngine:
                 "client_ca", str(self._policy.client_ca), f"is not taken by OpenSSL: {_words(error)}"
             ) from None
 
-    def _on_verified(self, _connection: Any, certificate: crypto.X509, code: int, depth: int, ok: int) -> bool:
-        if ok:
-            return True
-        if code == _CRL_HAS_EXPIRED and self._policy.client_crl_expired is ExpiredCRL.ACCEPT:
-            return True
-        connection: PyOpenSSLConnection = binding.HANDSHAKE.connection
-        connection.refused = (certificate, code, depth)
-        return False
-
 
 class PyOpenSSLConnection:
     """A TLS connection of pyOpenSSL, bound to a socket.
@@ -231,6 +227,7 @@ class PyOpenSSLConnection:
     """
 
     __slots__ = (
+        "_context",
         "_engine",
         "_is_over",
         "alert",
@@ -253,9 +250,11 @@ class PyOpenSSLConnection:
         self.presented: Presented | None = None
         self.hello: Any = None
         self.alert: str | None = None
-        self.refused: tuple[crypto.X509, int, int] | None = None
+        self.refused: tuple[bytes, int, int] | None = None
         self.must_verify = engine.requires_certificate
         self._engine = engine
+        # OpenSSL asks the first context's callbacks again when a client retries, in whatever context it is by then.
+        self._context = context
         self._is_over = False
         self.library_connection: Any = SSL.Connection(context, sock)
         self.library_connection.set_accept_state()
@@ -373,6 +372,13 @@ class PyOpenSSLConnection:
         self.library_connection.set_context(presented.context)
         return None
 
+    def on_unverified(self, certificate: bytes, code: int, depth: int) -> bool:
+        """Take note of a certificate, as DER, that did not verify; return whether it will do all the same."""
+        if self._engine.accepts(code):
+            return True
+        self.refused = (certificate, code, depth)
+        return False
+
     def _negotiated(self) -> TLSInfo:
         library = self.library_connection
         presented = self.presented
@@ -388,7 +394,7 @@ class PyOpenSSLConnection:
             server_name=self.server_name,
             resumed=resumed,
             credential=_shown(library, presented.credentials, resumed=resumed),
-            peer_chain_der=_verified_chain(library),
+            peer_chain_der=binding.verified_chain(library),
             library=LIBRARY,
         )
 
@@ -469,15 +475,10 @@ def _shown(library: SSL.Connection, credentials: Sequence[Credential], *, resume
     return credentials[0]
 
 
-def _verified_chain(library: SSL.Connection) -> tuple[bytes, ...]:
-    chain = library.get_verified_chain() or ()
-    return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain)
-
-
-def _subject(certificate: crypto.X509) -> str:
+def _subject(certificate: bytes) -> str:
     """Return a refused certificate's subject in RFC 4514 form; that of bytes from anybody may not even parse."""
     try:
-        return repr(certificate.to_cryptography().subject.rfc4514_string())
+        return repr(x509.load_der_x509_certificate(certificate).subject.rfc4514_string())
     except ValueError:
         return "(an unreadable subject)"
 

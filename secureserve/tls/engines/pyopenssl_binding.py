@@ -27,11 +27,13 @@ __all__ = [
     "on_alpn",
     "on_client_hello",
     "on_server_name",
+    "on_verification",
     "selectable_groups",
     "session_reused",
     "set_groups",
     "set_verify_mode",
     "verification_error",
+    "verified_chain",
 ]
 
 _binding: Final = Binding()
@@ -43,9 +45,15 @@ _NEEDED: Final = (
     "SSL_CTX_set_alpn_select_cb",
     "SSL_CTX_set_msg_callback",
     "SSL_CTX_set_tlsext_servername_callback",
+    "SSL_CTX_set_verify",
+    "SSL_get0_verified_chain",
     "SSL_get_servername",
     "SSL_session_reused",
     "SSL_set_verify",
+    "X509_STORE_CTX_get_current_cert",
+    "X509_STORE_CTX_get_error",
+    "X509_STORE_CTX_get_error_depth",
+    "X509_STORE_CTX_set_error",
     "X509_verify_cert_error_string",
 )
 
@@ -152,6 +160,31 @@ def on_client_hello(context: SSL.Context, callback: Callable[[bytes], None]) -> 
     return handle
 
 
+@_ffi.callback("int (*)(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
+def _on_verification(verified: int, store: Any) -> int:
+    """Decide about one certificate of a chain. It belongs to no context: a handshake may outlive that it began on."""
+    if verified:
+        return 1
+    raw = _lib.X509_STORE_CTX_get_current_cert(store)
+    code, depth = _lib.X509_STORE_CTX_get_error(store), _lib.X509_STORE_CTX_get_error_depth(store)
+    if not HANDSHAKE.connection.on_unverified(b"" if raw == _ffi.NULL else _der(raw), code, depth):
+        return 0
+    _lib.X509_STORE_CTX_set_error(store, _lib.X509_V_OK)
+    return 1
+
+
+def on_verification(context: SSL.Context, mode: int) -> None:
+    """Have `HANDSHAKE`'s connection decide, by its ``on_unverified``, about every certificate that does not verify.
+
+    pyOpenSSL's own callback makes objects of every certificate of every chain, good ones too.
+
+    Args:
+        context: The context that connections start with.
+        mode: Whether a client is asked for a certificate, and whether it has to have one.
+    """
+    _lib.SSL_CTX_set_verify(context._context, mode, _on_verification)  # noqa: SLF001 - as above
+
+
 def session_reused(connection: SSL.Connection) -> bool:
     """Return whether an earlier session goes on."""
     return bool(_lib.SSL_session_reused(connection._ssl))  # noqa: SLF001 - pyOpenSSL has no public call
@@ -159,12 +192,28 @@ def session_reused(connection: SSL.Connection) -> bool:
 
 def set_verify_mode(connection: SSL.Connection, mode: int) -> None:
     """Change whether this connection asks for a certificate, keeping its context's verify callback."""
-    _lib.SSL_set_verify(connection._ssl, mode, connection._verify_callback or _ffi.NULL)  # noqa: SLF001 - as above
+    _lib.SSL_set_verify(connection._ssl, mode, _ffi.NULL)  # noqa: SLF001 - as above
 
 
 def verification_error(code: int) -> str:
     """Return OpenSSL's words for an X509_V_ERR_* number."""
     return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode())
+
+
+def verified_chain(connection: SSL.Connection) -> tuple[bytes, ...]:
+    """Return the peer's verified chain as DER, its own certificate first; empty where it showed none."""
+    stack = _lib.SSL_get0_verified_chain(connection._ssl)  # noqa: SLF001 - as above
+    if stack == _ffi.NULL:
+        return ()
+    return tuple(_der(_lib.sk_X509_value(stack, place)) for place in range(_lib.sk_X509_num(stack)))
+
+
+def _der(certificate: Any) -> bytes:
+    bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
+    _lib.i2d_X509_bio(bio, certificate)
+    data = _ffi.new("char **")
+    size = _lib.BIO_get_mem_data(bio, data)
+    return bytes(_ffi.buffer(data[0], size))
 
 
 def _split_names(names: bytes) -> list[bytes]:
