@@ -10,6 +10,7 @@ import typer
 from secureserve.cli.certs import app as certs
 from secureserve.cli.check import check
 from secureserve.cli.demo import demo
+from secureserve.cli.help import CommandOfSettings
 from secureserve.cli.run import run
 
 __all__ = ["app"]
@@ -40,7 +41,7 @@ def _start(
     pass
 
 
-app.command()(run)
-app.command()(demo)
-app.command()(check)
+app.command(cls=CommandOfSettings)(run)
+app.command(cls=CommandOfSettings)(demo)
+app.command(cls=CommandOfSettings)(check)
 app.add_typer(certs)

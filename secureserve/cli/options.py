@@ -83,12 +83,12 @@ def default_text(setting: Setting) -> str:
 def _option(setting: Setting, default: str) -> inspect.Parameter:
     flag = setting.kind is FLAG
     # Not typer's envvar: the variables are read with the configuration, by the same rules for every program.
-    help_text = f"{setting.doc} ({setting.environment_variable})"
+    help_text = f"{setting.doc}  [env var: {setting.environment_variable}; default: {default}]"
     spelling = f"{setting.option}/--no-{setting.option[2:]}" if flag else setting.option
     option = typer.Option(
         spelling,
         help=help_text,
-        show_default=default,
+        show_default=False,
         metavar=None if flag else _metavar(setting),
         rich_help_panel=setting.section.value,
     )

@@ -305,6 +305,23 @@ def test_help_lists_every_setting(place: Path) -> None:
         assert setting.environment_variable in done.output
 
 
+@pytest.mark.parametrize("command", ["run", "demo", "check"])
+def test_help_can_be_read_in_a_narrow_terminal(place: Path, command: str) -> None:
+    """At 80 columns no option, variable or default is cut, and the sections have their titles."""
+    from secureserve.cli.options import command_line_settings
+
+    done = secureserve(command, "--help", directory=place, environment={"COLUMNS": "80"})
+    assert "\u2026" not in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+    words = done.output.split()
+    for setting in command_line_settings().values():
+        if command == "run" or setting.option in words:
+            assert setting.option in words
+            assert f"{setting.environment_variable};" in words
+            assert f"\n{setting.section.value}:\n" in done.output
+    assert "default: 8080]" in " ".join(words) or command == "demo"
+
+
 def test_without_a_command_there_is_help(place: Path) -> None:
     """The bare command shows what commands there are."""
     done = secureserve(directory=place)
