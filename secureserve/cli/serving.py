@@ -136,9 +136,12 @@ def run_until_told(configured: Given, application: Any, *, ready: Callable[[Serv
     if hasattr(application, "startup"):
         process.engine.subscribe("start", application.startup, BEFORE_SERVERS)
         process.engine.subscribe("stop", application.shutdown, AFTER_SERVERS)
-    _make_room(process.every_server)
+    wanted = sum(server.max_connections for server in process.every_server)
+    possible = raise_limit(wanted)
 
     def tell() -> None:
+        if possible < wanted:
+            _tell_of_little_room(process.every_server, possible, wanted)
         for server in process.every_server:
             _warn_of_plain_http(server)
         if ready is not None:
@@ -210,19 +213,16 @@ def log_to_terminal(*, debug: bool) -> None:
     logs.configure(level=logging.DEBUG if debug else logging.INFO)
 
 
-def _make_room(servers: Sequence[Server]) -> None:
-    """Raise the limit of descriptors to what the servers' connections need, and say where it stays below."""
-    wanted = sum(server.max_connections for server in servers)
-    possible = raise_limit(wanted)
-    if possible < wanted:
-        chosen = any("max_connections" in server.set_values for server in servers)
-        _log.log(
-            logging.WARNING if chosen else logging.INFO,
-            "The system's limit of open files leaves room for %s connections, not max_connections = %s. "
-            "Raise the hard limit (LimitNOFILE= of a systemd unit, ulimit -Hn), or lower max_connections.",
-            possible,
-            wanted,
-        )
+def _tell_of_little_room(servers: Sequence[Server], possible: int, wanted: int) -> None:
+    """Say that the system lets fewer connections be open than there may be: a warning to who asked for so many."""
+    chosen = any("max_connections" in server.set_values for server in servers)
+    _log.log(
+        logging.WARNING if chosen else logging.INFO,
+        "The system's limit of open files leaves room for %s connections, not max_connections = %s. "
+        "Raise the hard limit (LimitNOFILE= of a systemd unit, ulimit -Hn), or lower max_connections.",
+        possible,
+        wanted,
+    )
 
 
 def _warn_of_plain_http(server: Server) -> None:
