@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.goals import judge
 from benchmarks.limits import LIMITS
@@ -11,12 +12,16 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import BASE, SERVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from benchmarks.goals import Verdict
     from benchmarks.results import Measure, Results, Spread
     from benchmarks.scenario import Case, Scenario
 
 __all__ = ["markdown"]
+
+MANY: Final = 4
+"""Cases of one goal from which on only the hardest is told."""
 
 
 def markdown(results: Results) -> str:
@@ -53,7 +58,7 @@ def _overview(results: Results) -> Iterator[str]:
 
 
 def _goals(results: Results) -> Iterator[str]:
-    verdicts = list(judge(results))
+    verdicts = list(_hardest(judge(results)))
     if not verdicts:
         return
     yield "## The goals\n"
@@ -70,6 +75,21 @@ def _goals(results: Results) -> Iterator[str]:
             for verdict in verdicts
         ),
     )
+
+
+def _hardest(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    """Return the verdicts, of many cases of one goal only the one that is hardest to reach."""
+    groups: dict[tuple[str, str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        key = (verdict.goal.text, verdict.goal.case, verdict.goal.measure.name, verdict.engine)
+        groups.setdefault(key, []).append(verdict)
+    for group in groups.values():
+        if len(group) < MANY:
+            yield from group
+            continue
+        sign = 1 if group[0].goal.measure.more_is_better else -1
+        worst = min(group, key=lambda verdict: sign * verdict.found)
+        yield dataclasses.replace(worst, case=f"{len(group)} cases, hardest: {worst.case}")
 
 
 def _scenario(results: Results, scenario: Scenario) -> Iterator[str]:
