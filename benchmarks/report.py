@@ -161,7 +161,7 @@ def _skipped(results: Results) -> Iterator[str]:
     if rows:
         yield "## What was not measured\n"
         shown = (
-            [server, scenario, "; ".join(cases) if len(cases) < 4 else "all", reason]
+            [server, scenario, "; ".join(cases) if len(cases) < MANY else f"{len(cases)} cases", reason]
             for (server, scenario, reason), cases in rows.items()
         )
         yield from _table(("server", "scenario", "case", "why"), shown)
