@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.scenarios import (
     downloads,
     hostile,
+    identity,
     idle_memory,
     keepalive,
     mixed,
@@ -150,6 +151,8 @@ GOALS: Final = (
     Goal("rotation: p99 within twice without", rotation.SCENARIO, "", rotation.P99, 2.0),
     Goal("rotation: at most 10 MB grown", rotation.SCENARIO, "", rotation.MEMORY, 10.0),
     Goal("rotation: no descriptor left", rotation.SCENARIO, "", rotation.DESCRIPTORS, 0.0),
+    Goal("identity adds at most 10 % to OpenSSL's verification", identity.SCENARIO, "handshake", identity.ADDED, 10.0),
+    Goal("identity costs a request at most 2 %", identity.SCENARIO, "request", identity.REQUEST, 1.02),
 )
 """In the order in which they are reported."""
 

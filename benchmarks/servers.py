@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.credentials import Credential
 
-__all__ = ["BASE", "OURS", "SERVERS", "Bench", "RunningServer", "Server", "missing"]
+__all__ = ["BASE", "HOST", "OURS", "SERVERS", "Bench", "RunningServer", "Server", "client_verifying", "missing"]
 
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 20.0
@@ -297,6 +297,11 @@ def _nginx(launch: Launch) -> Sequence[Sequence[str]]:
 
 def _waitress(launch: Launch) -> Sequence[Sequence[str]]:
     return [_nginx_command(launch, _PROXY), _program("waitress_server", launch.inner_port, launch.threads)]
+
+
+def client_verifying(engine: str, port: int, presented: Credential, threads: int, client_ca: Path) -> Sequence[str]:
+    """Return the command line of a server of ours that clients have to show a certificate to."""
+    return _program("secureserve_server", engine, port, presented.certificate, presented.key, threads, client_ca)
 
 
 def missing(server: Server) -> str | None:

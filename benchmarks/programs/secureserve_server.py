@@ -1,4 +1,7 @@
-"""Serve with secureserve: ``python -m benchmarks.programs.secureserve_server ENGINE PORT CERTIFICATE KEY THREADS``.
+"""Serve with secureserve.
+
+``python -m benchmarks.programs.secureserve_server ENGINE PORT CERTIFICATE KEY THREADS [CLIENT_CA]``: with the
+certificate of an authority, clients have to show one of it.
 
 It serves a copy of the certificate. Meanwhile it takes commands on standard input, a line each:
 ``rotate CERTIFICATE KEY`` replaces the copy's file and has it reloaded, and answers with the seconds that this took.
@@ -18,7 +21,7 @@ from secureserve.managed.signals import SignalHandler
 
 def main() -> None:
     """Serve until SIGTERM, with the command line's defaults but for more time for idle connections."""
-    engine, port, certificate, key, threads = sys.argv[1:]
+    engine, port, certificate, key, threads, *client_ca = sys.argv[1:]
     served = Path(certificate).with_name(f"served-{port}.pem")
     _put(served, certificate, key)
     server = Server(
@@ -31,6 +34,8 @@ def main() -> None:
         thread_pool=int(threads),
         keep_alive_timeout=75,
     )
+    if client_ca:
+        server.ssl_client_ca, server.ssl_client_verify = client_ca[0], "required"
     SignalHandler(server.engine).subscribe()
     with server:
         threading.Thread(target=_obey, args=(server, served), daemon=True).start()

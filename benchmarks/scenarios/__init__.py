@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.scenarios import (
     downloads,
     hostile,
+    identity,
     idle_memory,
     keepalive,
     mixed,
@@ -30,5 +31,6 @@ SCENARIOS = (
     startup.SCENARIO,
     hostile.SCENARIO,
     rotation.SCENARIO,
+    identity.SCENARIO,
 )
 """In the order in which they are measured and reported."""

@@ -20,7 +20,17 @@ from benchmarks.environment import ROOT
 from benchmarks.processes import Child
 from benchmarks.results import Results
 from benchmarks.scenario import FULL, SHORT, Scenario
-from benchmarks.scenarios import SCENARIOS, hostile, idle_memory, keepalive, mixed, resumption, rotation, uploads
+from benchmarks.scenarios import (
+    SCENARIOS,
+    hostile,
+    identity,
+    idle_memory,
+    keepalive,
+    mixed,
+    resumption,
+    rotation,
+    uploads,
+)
 from benchmarks.servers import SERVERS, Bench, Server
 
 if TYPE_CHECKING:
@@ -68,6 +78,14 @@ def test_a_good_client_is_timed_beside_hostile_ones(running: RunningServer) -> N
     values = measure(hostile.SCENARIO, running)
     assert values["good failed"] == 0
     assert 0 < values["good median ms"] <= values["good worst ms"]
+
+
+def test_identities_are_weighed(running: RunningServer) -> None:
+    """Clients with certificates get in, handshakes with and without them are timed, and so are requests."""
+    values = measure(identity.SCENARIO, running)
+    assert min(value for name, value in values.items() if "us" in name) > 0
+    (case,) = (case for case in identity.SCENARIO.cases(PLAN) if case.name == "request")
+    assert set(case.run(running, PLAN)) == {each.name for each in case.measures}
 
 
 @needs_wrk
