@@ -8,12 +8,13 @@ many threads do so, and how many are *parked*.
 
 * **One thread is enough** for an application that answers at once. A second one would only fight with it over the
   interpreter lock, so at first all threads but one are parked.
-* **The monitor** looks every millisecond while there is work. If every thread that is not parked is busy, they got
-  through fewer events than they are, and the process hardly computes, then the application is waiting for something,
-  and one more thread is unparked. It stays: whoever finishes polls again at once, so that an application that waits is
-  served by as many threads as it keeps waiting. If nothing at all was got through, one is unparked in any case, so that
-  a long computation does not keep quick requests out. Handshakes are computed without the interpreter lock, so looks
-  that find every thread shaking hands unpark another one too, up to the number of processors.
+* **The monitor** looks every millisecond while there is work, and less often while nobody is missed. If every thread
+  that is not parked is busy, they get through fewer events in a millisecond than they are, and the process hardly
+  computes, then the application is waiting for something, and one more thread is unparked. It stays: whoever finishes
+  polls again at once, so that an application that waits is served by as many threads as it keeps waiting. If nothing at
+  all was got through, one is unparked in any case, so that a long computation does not keep quick requests out.
+  Handshakes are computed without the interpreter lock, so looks that find every thread shaking hands unpark another one
+  too, up to the number of processors.
 * **Back to fewer.** Threads that together get through many events between two looks are too many: one is asked to park
   when it finishes. So is one after a while in which nobody was missed. Nothing but the monitor parks or unparks.
 * **All busy.** When no thread is parked, the pool grows up to its maximum. When it cannot, the monitor polls itself and
@@ -45,6 +46,10 @@ __all__ = ["Look", "Monitor"]
 
 TICK: Final = 0.001
 """Seconds between the monitor's looks while there is work: what a request may have to wait behind a blocked one."""
+CALM_TICK: Final = 0.004
+"""Seconds between two looks while nobody is missed: each look takes the interpreter lock from those who work."""
+CALM_AFTER: Final = 20
+"""Looks in a row at which nobody was missed, after which they come less often."""
 QUIET_AFTER: Final = 50
 """Looks that find a thread polling, after which the monitor sleeps."""
 UNNEEDED_AFTER: Final = 50
@@ -69,13 +74,15 @@ class Look:
         busy: Those of them that do not wait in a poll.
         events: What they have got through since the last look.
         shaking: Those that shake hands.
-        load: Processors that the process has used since the last look.
+        ticks: How long ago the last look was, in ticks.
+        load: Processors that the process has used since then.
     """
 
     active: int
     busy: int
     events: int
     shaking: int
+    ticks: float
     load: float
 
     @property
@@ -89,11 +96,11 @@ class Look:
             return False
         if self.shaking == self.active < PROCESSORS:
             return True
-        return self.events == 0 or (self.events < self.active and self.load < COMPUTING)
+        return self.events == 0 or (self.events < self.active * self.ticks and self.load < COMPUTING)
 
     def has_too_many(self) -> bool:
         """Return whether so much is done that fewer threads would do it with less fighting over the interpreter."""
-        return self.events >= MANY_EVENTS * self.active
+        return self.events >= MANY_EVENTS * self.active * self.ticks
 
 
 class Monitor:
@@ -136,16 +143,17 @@ class Monitor:
     def run(self) -> None:
         """Watch until `stop`."""
         front = self._front
-        quiet = unneeded = 0
+        quiet = unneeded = calm = 0
         while not self._is_stopping:
             if front.next_deadline() <= self._clock.monotonic():
                 front.expire()
             look = self._look()
             self._see_to_the_queue(is_polled=look.is_polled)
             if look.misses_somebody():
-                quiet = unneeded = 0
+                quiet = unneeded = calm = 0
                 self._relieve(is_stuck=look.events == 0)
             else:
+                calm += 1
                 unneeded += 1 if look.is_polled else COMPUTING_COUNTS
                 quiet = quiet + 1 if look.is_polled else 0
             if look.active > 1 and not look.shaking and (look.has_too_many() or unneeded > UNNEEDED_AFTER):
@@ -155,7 +163,7 @@ class Monitor:
                 quiet = 0
                 self._doze()
             else:
-                self._alarm.acquire(timeout=TICK)
+                self._alarm.acquire(timeout=TICK if calm < CALM_AFTER else CALM_TICK)
 
     def _see_to_the_queue(self, *, is_polled: bool) -> None:
         """Refuse what is overdue, and have a thread look at the queue that was filled while it went to poll or park."""
@@ -191,9 +199,10 @@ class Monitor:
                 busy += 1
                 shaking += connection.state is State.HANDSHAKE
         now, computed = self._clock.monotonic(), time.process_time()
-        load = (computed - self._computed) / max(now - self._looked, 1e-6)
+        elapsed = max(now - self._looked, TICK)
+        load = (computed - self._computed) / elapsed
         self._looked, self._computed = now, computed
-        return Look(active, busy, events, shaking, load)
+        return Look(active, busy, events, shaking, elapsed / TICK, load)
 
     def _relieve(self, *, is_stuck: bool) -> None:
         """Get somebody to poll: a parked thread, or if nothing goes on at all a new one, or the monitor itself."""

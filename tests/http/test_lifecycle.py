@@ -258,16 +258,15 @@ print(server.bind_addr[1], flush=True)
 server.serve()
 print("stopped", flush=True)
 """
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert int(process.stdout.readline())
-        for _ in range(20):
-            os.kill(process.pid, signal.SIGTERM)
-        output, _ = process.communicate(timeout=DEADLINE)
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert int(process.stdout.readline())
+            for _ in range(20):
+                os.kill(process.pid, signal.SIGTERM)
+            output, _ = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
     assert output == "stopped\n"
     assert process.returncode == 0
 
