@@ -1,9 +1,11 @@
-"""Two ends of a connection on real sockets, taken forward in turns by one thread, so that no test waits or sleeps."""
+"""Two ends of a connection on real sockets, taken forward in turns by one thread."""
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from secureserve.tls.acceptor import TLSAcceptor
     from secureserve.tls.engines.base import TLSConnection
 
-MAX_TURNS = 200
+DEADLINE = 30.0
+"""Seconds for what is on its way over loopback to arrive, however busy the machine is."""
 
 
 class Client:
@@ -49,10 +52,17 @@ class Pair:
         self.server_error: PeerError | None = None
         self.client_error: ssl.SSLError | OSError | None = None
 
+    def _turns(self) -> Iterator[None]:
+        """Yield until the deadline, a moment later each time unless bytes have come."""
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            yield
+            select.select([self.server.fileno(), self.client.tls.fileno()], [], [], 0.001)
+
     def shake_hands(self) -> Pair:
         """Take both ends forward until each is done or has failed; errors are kept on the pair."""
         server_done = client_done = False
-        for _ in range(MAX_TURNS):
+        for _ in self._turns():
             if not client_done:
                 try:
                     client_done = self.client.handshake()
@@ -70,7 +80,7 @@ class Pair:
     def to_server(self, data: bytes) -> bytes:
         """Send from the client and return what the server receives, all of it."""
         received, sent = b"", 0
-        for _ in range(MAX_TURNS * 100):
+        for _ in self._turns():
             if sent < len(data):
                 with suppress(ssl.SSLWantWriteError):
                     sent += self.client.tls.send(data[sent : sent + 65536])
@@ -84,7 +94,7 @@ class Pair:
     def to_client(self, data: bytes) -> bytes:
         """Send from the server and return what the client receives, all of it."""
         view, received = memoryview(data), bytearray()
-        for _ in range(MAX_TURNS * 100):
+        for _ in self._turns():
             if view:
                 sent = self.server.send(view)
                 if isinstance(sent, int):
@@ -97,7 +107,7 @@ class Pair:
 
     def client_receives(self) -> bytes:
         """Return what the client reads next; errors of TLS are raised."""
-        for _ in range(MAX_TURNS):
+        for _ in self._turns():
             try:
                 return self.client.tls.recv(65536)
             except ssl.SSLWantReadError:
@@ -106,7 +116,7 @@ class Pair:
 
     def server_receives(self) -> bytes:
         """Return what the server reads next."""
-        for _ in range(MAX_TURNS):
+        for _ in self._turns():
             got = self.server.receive(65536)
             if got is not Want.READ:
                 assert isinstance(got, bytes)
