@@ -80,6 +80,8 @@ _OP_IGNORE_UNEXPECTED_EOF: Final = 1 << 7
 """OpenSSL's number for it; ssl has a name for it only where it was compiled with OpenSSL 3."""
 _OPTIONS: Final = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
 _CLIENT_HELLO: Final = 1
+_DER: Final = 2
+"""OpenSSL's number for the encoding; ssl keeps its name for it to itself."""
 
 _NAMES_UNEXPECTED_EOF: Final = ssl.OPENSSL_VERSION_INFO >= (3,)
 """From OpenSSL 3 on a stream cut off has a reason of its own, and ssl's error without one stands for a reset."""
@@ -509,7 +511,7 @@ def _verified_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
     else:
         library: Any = tls_socket
         chain = library._sslobj.get_verified_chain()  # noqa: SLF001 - as the docstring says
-    return tuple(item if isinstance(item, bytes) else ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in chain)
+    return tuple(item if isinstance(item, bytes) else item.public_bytes(_DER) for item in chain)
 
 
 def _reason(error: Exception) -> str:
