@@ -33,13 +33,14 @@ class Reporter(Observer):
     def __init__(self, publish: Callable[[object], None] | None = None) -> None:
         self._publish = publish
         self._ours = RateLimitedLogger(logging.getLogger(ERROR_LOGGER))
-        self._theirs = RateLimitedLogger(logging.getLogger(TLS_LOGGER))
+        self._before_requests = RateLimitedLogger(logging.getLogger(TLS_LOGGER))
 
     def refused(self, connection: Connection, error: PeerError) -> None:
         """Tell of a peer's fault."""
         peer = _shown(connection)
+        log = self._ours if connection.admitted else self._before_requests
         told = "%s: TLS handshake failed: %s" if isinstance(error, HandshakeFailed) else "%s: %s"
-        self._theirs.log(logging.INFO, error.reason, told, peer, str(error))
+        log.log(logging.INFO, error.reason, told, peer, str(error))
         if self._publish is not None and isinstance(error, HandshakeFailed):
             self._publish(
                 HandshakeFailedEvent(peer, str(error), alert=error.alert, alert_sent_by_peer=error.alert_sent_by_peer)
