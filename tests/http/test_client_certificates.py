@@ -17,6 +17,7 @@ from secureserve.errors import ConfigurationError
 from secureserve.http.client_authorisation import AuthoriseClients
 from secureserve.http.server import HTTPServer
 from secureserve.http.ssl_adapter import SSLAdapter
+from secureserve.testing.template import USAGES, Issuer, Template
 from secureserve.tls.acceptor import TLSAcceptor
 from secureserve.tls.policy import TLSPolicy
 
@@ -198,3 +199,25 @@ def test_rules_are_settings(tls_authority: Authority, tls_credential: Any, clien
     settings.update(ssl_client_allow=None, ssl_client_verify="none", ssl_client_ca=None)
     with pytest.raises(ConfigurationError, match=r"ssl_client_remote_user .* has no effect while ssl_client_verify"):
         secureserve.Server(variables, **settings).__enter__()
+
+
+def test_the_log_says_who_was_refused_and_why(
+    tls_authority: Authority, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that is not let in leaves one line: its address, the reason, and where the engine tells whose it was."""
+    strangers = Issuer.self_signed(Template(common_name="strangers", is_authority=True), tls_authority.keys.take())
+    template = Template(identities=("ann@example.test",), common_name="ann", extended_key_usage=USAGES["client"])
+    stranger = tls_authority.issue_from(template, tls_authority.keys.take(), strangers)
+    with (
+        caplog.at_level("INFO", "secureserve.tls"),
+        serving(tls_authority, engine, variables, "required") as url,
+        visitor(tls_authority, stranger) as http,
+        pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)),
+    ):
+        http.request("GET", url)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "secureserve.tls"]
+    assert "127.0.0.1" in line
+    assert "unable to get local issuer certificate" in line
+    assert "\n" not in line
+    if engine == "pyopenssl":
+        assert "CN=ann" in line
