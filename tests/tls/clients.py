@@ -86,6 +86,11 @@ def _path_too_long(authority: Authority) -> IssuedCredential:
     return _issue(authority, _CLIENT, one_more)
 
 
+def _signed_with_sha1(authority: Authority) -> IssuedCredential:
+    below = authority.root.issue_authority(_BELOW, authority.keys.take("rsa"))
+    return _issue(authority, _CLIENT.replace(signed_with_sha1=True), below)
+
+
 def _forged(authority: Authority) -> IssuedCredential:
     issued = _issue(authority, _CLIENT)
     impostor = Issuer(authority.certificate, authority.keys.take())
@@ -137,6 +142,12 @@ CASES = {
             lambda authority: authority.issue_from(_CLIENT, authority.keys.take("rsa-1024")),
             "bad_certificate",
             "EE certificate key too weak",
+        ),
+        Case(
+            "weak_signature",
+            _signed_with_sha1,
+            "bad_certificate",
+            "signature digest algorithm too weak",
         ),
         Case("name_constraint", _constrained, "certificate_unknown", "permitted subtree violation"),
         Case("path_too_long", _path_too_long, "unknown_ca", "path length constraint exceeded"),
