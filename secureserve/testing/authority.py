@@ -216,12 +216,22 @@ class Authority:
             directory=None if directory is None else Path(directory),
         )
 
+    def issue_self_signed(self, template: Template, private_key: PrivateKey) -> IssuedCredential:
+        """Issue whatever a template says, signed by nobody but itself; its ``issuer`` signs others."""
+        issuer = Issuer.self_signed(template, private_key)
+        return IssuedCredential((issuer.certificate,), private_key, issuer=issuer, parent_directory=self.directory)
+
     def revoke(self, credential: IssuedCredential, reason: x509.ReasonFlags = x509.ReasonFlags.key_compromise) -> None:
         """Revoke a credential: from now on, revocation lists and OCSP responses say so."""
         self.revocations.revoke(credential.leaf, reason)
 
     def crl(self, credential: IssuedCredential | None = None, *, lifetime: timedelta = timedelta(days=1)) -> bytes:
-        """Return the revocation list of whoever issued `credential` (by default the root), in PEM."""
+        """Return the revocation list of whoever issued `credential` (by default the root), in PEM.
+
+        Args:
+            credential: Whose issuer's list it is.
+            lifetime: When the next list is due; a negative one gives a list that has been out of date that long.
+        """
         return self.revocations.crl(self.root if credential is None else credential.issuer, lifetime)
 
     def crl_path(self, credential: IssuedCredential) -> Path:

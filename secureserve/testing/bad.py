@@ -189,10 +189,7 @@ def _wrong_host(authority: Authority, _identities: tuple[str, ...]) -> IssuedCre
 
 
 def _self_signed(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issuer = Issuer.self_signed(_plain(identities), authority.keys.take())
-    return IssuedCredential(
-        (issuer.certificate,), issuer.private_key, issuer=issuer, parent_directory=authority.directory
-    )
+    return authority.issue_self_signed(_plain(identities), authority.keys.take())
 
 
 def _untrusted_root(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:

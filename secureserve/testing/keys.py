@@ -23,7 +23,7 @@ PrivateKey: TypeAlias = (
 )
 
 KeyType: TypeAlias = Literal[
-    "ecdsa", "ecdsa-p384", "ecdsa-p521", "rsa", "rsa-3072", "rsa-4096", "rsa-1024", "ed25519", "ed448"
+    "ecdsa", "ecdsa-p384", "ecdsa-p521", "ecdsa-p224", "rsa", "rsa-3072", "rsa-4096", "rsa-1024", "ed25519", "ed448"
 ]
 
 _RSA_EXPONENT: Final = 65537
@@ -35,7 +35,8 @@ _MAKERS: Final[Mapping[str, Callable[[], PrivateKey]]] = {
     "rsa": lambda: rsa.generate_private_key(_RSA_EXPONENT, 2048),
     "rsa-3072": lambda: rsa.generate_private_key(_RSA_EXPONENT, 3072),
     "rsa-4096": lambda: rsa.generate_private_key(_RSA_EXPONENT, 4096),
-    # Too weak to be served or accepted; made for the catalogue of bad credentials.
+    # Too weak to be served or accepted: made for tests that want them refused.
+    "ecdsa-p224": lambda: ec.generate_private_key(ec.SECP224R1()),
     "rsa-1024": lambda: rsa.generate_private_key(_RSA_EXPONENT, 1024),  # noqa: S505 - its weakness is its purpose
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "ed448": ed448.Ed448PrivateKey.generate,

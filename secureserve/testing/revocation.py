@@ -30,7 +30,7 @@ class Revocations:
         self._revoked.setdefault((certificate.issuer, certificate.serial_number), (now, reason))
 
     def crl(self, issuer: Issuer, lifetime: timedelta) -> bytes:
-        """Return `issuer`'s revocation list in PEM; the next one is due after `lifetime`."""
+        """Return `issuer`'s revocation list in PEM; the next one is due `lifetime` from now, or was."""
         self._lists_issued += 1
         this_update, next_update = _period(lifetime)
         builder = (
@@ -48,7 +48,12 @@ class Revocations:
         )
         for (name, serial_number), (moment, reason) in self._revoked.items():
             if name == issuer.certificate.subject:
-                entry = x509.RevokedCertificateBuilder().serial_number(serial_number).revocation_date(moment)
+                # A list knows of nothing that happened after it was made, and one out of date was made days ago.
+                entry = (
+                    x509.RevokedCertificateBuilder()
+                    .serial_number(serial_number)
+                    .revocation_date(min(moment, this_update))
+                )
                 builder = builder.add_revoked_certificate(
                     entry.add_extension(x509.CRLReason(reason), critical=False).build()
                 )
@@ -81,8 +86,11 @@ class Revocations:
 
 
 def _period(lifetime: timedelta) -> tuple[datetime, datetime]:
-    start = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(minutes=5)
-    return start, start + max(lifetime, timedelta(minutes=6)) if lifetime > timedelta(0) else start + lifetime
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    if lifetime <= timedelta(0):
+        return now + lifetime - timedelta(days=1), now + lifetime
+    start = now - timedelta(minutes=5)
+    return start, start + max(lifetime, timedelta(minutes=6))
 
 
 def _hash_for(key: PrivateKey) -> hashes.SHA256 | None:

@@ -73,22 +73,26 @@ class Template:
         identities: What goes into the subject alternative name: DNS names, IP addresses, e-mail addresses, URIs. Empty
             leaves the extension out.
         common_name: The subject's common name; None gives a subject of an organization alone.
+        subject: The whole subject, in place of the organization and the common name.
+        serial_number: Its serial number; None is a random one.
         not_before: When it starts; None is an hour ago, or one lifetime before `not_after` where that is past.
         not_after: When it ends; None is one lifetime from now.
         lifetime: How long it lasts where the two dates do not say.
         is_authority: Whether it may sign certificates (basic constraints).
         path_length: How many authorities may come below it.
-        key_usage: Names of key usages; None is what its role and key need.
+        key_usage: Names of key usages; None is what its role and key need, and none of them leaves the extension out.
         extended_key_usage: The usages, none of which leaves the extension out.
         permitted_names: DNS names to which the name constraints permit what is below.
         crl_url: Where its revocation list is said to be.
         ocsp_url: Where its OCSP responder is said to be.
         must_staple: Whether it demands a stapled OCSP response (RFC 7633).
-        signed_with_sha1: Sign it with SHA-1, which needs an issuer with an RSA key.
+        signed_with_sha1: Sign it with SHA-1, which needs an issuer (itself, of a root) with an RSA key.
     """
 
     identities: tuple[str, ...] = ()
     common_name: str | None = None
+    subject: x509.Name | None = None
+    serial_number: int | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
     lifetime: timedelta = DEFAULT_LIFETIME
@@ -158,8 +162,8 @@ class Issuer:
     @classmethod
     def self_signed(cls, template: Template, private_key: PrivateKey) -> Issuer:
         """Return an issuer whose certificate was signed by nobody but itself."""
-        builder = _builder(template, private_key.public_key())
-        return cls(_signed(builder.issuer_name(_subject(template)), private_key, sha1=False), private_key)
+        builder = _builder(template, private_key.public_key()).issuer_name(_subject(template))
+        return cls(_signed(builder, private_key, sha1=template.signed_with_sha1), private_key)
 
 
 def general_name(identity: str) -> x509.GeneralName:
@@ -191,6 +195,8 @@ def general_name(identity: str) -> x509.GeneralName:
 
 
 def _subject(template: Template) -> x509.Name:
+    if template.subject is not None:
+        return template.subject
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "secureserve testing")
     if template.common_name is None:
         return x509.Name([organization])
@@ -203,13 +209,15 @@ def _builder(template: Template, public_key: PublicKey) -> x509.CertificateBuild
         x509.CertificateBuilder()
         .subject_name(_subject(template))
         .public_key(public_key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(x509.random_serial_number() if template.serial_number is None else template.serial_number)
         .not_valid_before(not_before)
         .not_valid_after(not_after)
         .add_extension(x509.BasicConstraints(template.is_authority, template.path_length), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(_key_usage(template, public_key), critical=True)
     )
+    # An extension without a single usage is not allowed (RFC 5280, section 4.2.1.3).
+    if template.key_usage is None or template.key_usage:
+        builder = builder.add_extension(_key_usage(template, public_key), critical=True)
     if template.identities:
         names = x509.SubjectAlternativeName([general_name(identity) for identity in template.identities])
         builder = builder.add_extension(names, critical=False)

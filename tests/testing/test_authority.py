@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import unittest
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -16,6 +17,7 @@ import pytest
 import requests
 import trustme
 import urllib3
+from cryptography import x509
 from OpenSSL import SSL
 
 from secureserve.testing import Authority, temporary_authority
@@ -145,6 +147,20 @@ def test_crl_lists_the_revoked_alone(tls_authority: Authority, tmp_path: Path) -
         ["openssl", "crl", "-in", str(path), "-noout", "-text"], capture_output=True, text=True, check=True, timeout=30
     ).stdout
     assert f"{revoked.leaf.serial_number:X}" not in text
+
+
+def test_crl_out_of_date(tls_authority: Authority) -> None:
+    """A negative lifetime gives a list whose successor is that long overdue, and it still names the revoked."""
+    revoked = tls_authority.issue(chain_depth=1)
+    tls_authority.revoke(revoked)
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    listed = x509.load_pem_x509_crl(tls_authority.crl(revoked, lifetime=timedelta(days=-3)))
+    assert listed.next_update_utc is not None
+    assert timedelta(0) <= listed.next_update_utc - (before - timedelta(days=3)) < timedelta(minutes=5)
+    assert listed.last_update_utc < listed.next_update_utc
+    entry = listed.get_revoked_certificate_by_serial_number(revoked.leaf.serial_number)
+    assert entry is not None
+    assert entry.revocation_date_utc <= listed.last_update_utc
 
 
 class WithoutPytest(unittest.TestCase):
