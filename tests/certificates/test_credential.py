@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from secureserve import errors
 from secureserve.certificates.credential import Credential
+from secureserve.testing import Template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,68 +226,42 @@ def test_check_takes_a_moment(issued: IssuedCredential) -> None:
         credential.check(now=credential.not_before - timedelta(seconds=1))
 
 
-def _self_made(key: Any, *, extensions: tuple[x509.ExtensionType, ...] = ()) -> Credential:
-    now = datetime.now(timezone.utc)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "made here")])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    return Credential((builder.sign(key, hashes.SHA256()),), key)
+def _self_made(authority: Authority, key: Any, *, key_usage: tuple[str, ...] = ()) -> Credential:
+    template = Template(common_name="made here", key_usage=key_usage, extended_key_usage=())
+    return authority.issue_self_signed(template, key).credential
 
 
-def _usage(**changes: bool) -> x509.KeyUsage:
-    words: tuple[str, ...] = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-    )
-    words += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-    return x509.KeyUsage(**{**dict.fromkeys(words, False), **changes})
-
-
-def test_weak_keys() -> None:
+def test_weak_keys(tls_authority: Authority) -> None:
     """Keys that no client should accept are refused, and the key's size is in the message."""
-    small_rsa = _self_made(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - that is the test
+    small_rsa = _self_made(tls_authority, tls_authority.keys.take("rsa-1024"))
     assert [type(problem) for problem in small_rsa.problems()] == [errors.WeakKey]
     assert "1024 bits" in str(small_rsa.problems()[0])
-    small_curve = _self_made(ec.generate_private_key(ec.SECP224R1()))
+    small_curve = _self_made(tls_authority, tls_authority.keys.take("ecdsa-p224"))
     assert "secp224r1" in str(small_curve.problems()[0])
 
 
-def test_key_usage() -> None:
+def test_key_usage(tls_authority: Authority) -> None:
     """A key that may not sign handshakes is refused, one that may is not."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    assert [type(one) for one in _self_made(key, extensions=(_usage(key_agreement=True),)).problems()] == [
+    key = tls_authority.keys.take()
+    assert [type(one) for one in _self_made(tls_authority, key, key_usage=("key_agreement",)).problems()] == [
         errors.UsageNotAllowed
     ]
-    assert _self_made(key, extensions=(_usage(digital_signature=True),)).problems() == ()
-    assert _self_made(key).problems() == ()
-    assert _self_made(key).names == ()
+    assert _self_made(tls_authority, key, key_usage=("digital_signature",)).problems() == ()
+    assert _self_made(tls_authority, key).problems() == ()
+    assert _self_made(tls_authority, key).names == ()
 
 
-def test_old_signatures(tmp_path: Path) -> None:
+def test_old_signatures(tls_authority: Authority, tmp_path: Path) -> None:
     """A leaf signed with SHA-1 is refused, a root that signed itself so is not."""
-    key, leaf, root = tmp_path / "key.pem", tmp_path / "leaf.pem", tmp_path / "root.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-sha1"]
-    subprocess.run([*make, "-keyout", str(key), "-out", str(root), "-subj", "/CN=old root"], check=True, timeout=60)
-    alone = Credential.load(root, key)
+    template = Template(common_name="old root", is_authority=True, extended_key_usage=(), signed_with_sha1=True)
+    root = tls_authority.issue_self_signed(template, tls_authority.keys.take("rsa"))
+    alone = Credential.load(root.certificate_path, root.private_key_path)
     assert [type(problem) for problem in alone.problems()] == [errors.WeakKey]
     assert "SHA-1" in str(alone.problems()[0])
-    own = tmp_path / "own.pem"
-    sign = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"]
-    sign += ["-CA", str(root), "-CAkey", str(key), "-keyout", str(own), "-out", str(leaf), "-subj", "/CN=leaf"]
-    subprocess.run([*sign, "-sha256"], check=True, timeout=60)
-    assert Credential.load(leaf, own, chain=root).problems() == ()
+    leaf = tls_authority.issue_from(Template(common_name="leaf"), tls_authority.keys.take(), root.issuer)
+    above = _write(tmp_path / "root.pem", root.cert_chain_pem.bytes())
+    assert len(leaf.chain) == 1
+    assert Credential.load(leaf.leaf_path, leaf.private_key_path, chain=above).problems() == ()
 
 
 def test_bare_instances_hold_their_promises(tls_authority: Authority, issued: IssuedCredential) -> None:
