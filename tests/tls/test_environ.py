@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from secureserve.certificates.store import CertificateStore
+from secureserve.testing.template import Template
 from secureserve.tls.acceptor import TLSAcceptor
 from secureserve.tls.environ import certificate_environ, distinguished_name, environ_for
 from secureserve.tls.policy import TLSPolicy
@@ -106,16 +106,9 @@ def test_it_is_computed_once(tls_authority: Authority, engine: str) -> None:
 
 
 def certificate(subject: x509.Name, authority: Authority, *, until: datetime | None = None) -> x509.Certificate:
-    """Return a certificate with a subject that no template would give."""
-    now = datetime.now(timezone.utc)
-    key = authority.keys.take()
-    builder = (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=subject, public_key=key.public_key())
-        .serial_number(0xABC)
-        .not_valid_before(now - timedelta(days=10))
-        .not_valid_after(until or now + timedelta(days=10))
-    )
-    return builder.sign(key, hashes.SHA256())
+    """Return a certificate with an odd subject."""
+    template = Template(subject=subject, serial_number=0xABC, not_after=until, lifetime=timedelta(days=10))
+    return authority.issue_from(template, authority.keys.take()).leaf
 
 
 def test_a_comma_forges_nothing(tls_authority: Authority) -> None:
