@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from secureserve.testing.credentials import IssuedCredential
 from secureserve.testing.template import USAGES, Issuer, Template
 
@@ -67,10 +63,7 @@ def _untrusted(authority: Authority) -> IssuedCredential:
 
 
 def _self_signed(authority: Authority) -> IssuedCredential:
-    issuer = Issuer.self_signed(_CLIENT, authority.keys.take())
-    return IssuedCredential(
-        (issuer.certificate,), issuer.private_key, issuer=issuer, parent_directory=authority.directory
-    )
+    return authority.issue_self_signed(_CLIENT, authority.keys.take())
 
 
 def _constrained(authority: Authority) -> IssuedCredential:
@@ -100,13 +93,9 @@ def _forged(authority: Authority) -> IssuedCredential:
 
 def expired_list(authority: Authority, *revoked: IssuedCredential) -> bytes:
     """Return a revocation list of the root, in PEM, that should have been replaced yesterday."""
-    builder = x509.CertificateRevocationListBuilder(
-        issuer_name=authority.certificate.subject, last_update=_moment(-2), next_update=_moment(-1)
-    )
     for issued in revoked:
-        entry = x509.RevokedCertificateBuilder().serial_number(issued.leaf.serial_number).revocation_date(_moment(-2))
-        builder = builder.add_revoked_certificate(entry.build())
-    return builder.sign(authority.root.private_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        authority.revoke(issued)
+    return authority.crl(lifetime=timedelta(days=-1))
 
 
 CASES = {
