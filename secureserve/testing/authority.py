@@ -246,7 +246,13 @@ class Authority:
         return write_private(path, b"".join(lists))
 
     def ocsp_response(self, credential: IssuedCredential, *, lifetime: timedelta = timedelta(days=1)) -> bytes:
-        """Return a signed OCSP response on `credential` in DER: good, or revoked if it was."""
+        """Return a signed OCSP response on `credential` in DER: good, or revoked if it was.
+
+        Args:
+            credential: What it is about.
+            lifetime: When the next response is due; a negative one gives a response that has been out of date that
+                long.
+        """
         return self.revocations.ocsp_response(credential.leaf, credential.issuer, lifetime)
 
 

@@ -18,6 +18,7 @@ import requests
 import trustme
 import urllib3
 from cryptography import x509
+from cryptography.x509 import ocsp
 from OpenSSL import SSL
 
 from secureserve.testing import Authority, temporary_authority
@@ -161,6 +162,20 @@ def test_crl_out_of_date(tls_authority: Authority) -> None:
     entry = listed.get_revoked_certificate_by_serial_number(revoked.leaf.serial_number)
     assert entry is not None
     assert entry.revocation_date_utc <= listed.last_update_utc
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_ocsp_response_out_of_date(tls_authority: Authority, *, revoked: bool) -> None:
+    """A negative lifetime gives a response whose successor is that long overdue, with the status that it would have."""
+    credential = tls_authority.issue(chain_depth=1)
+    if revoked:
+        tls_authority.revoke(credential)
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    response = ocsp.load_der_ocsp_response(tls_authority.ocsp_response(credential, lifetime=timedelta(days=-3)))
+    assert response.next_update_utc is not None
+    assert timedelta(0) <= response.next_update_utc - (before - timedelta(days=3)) < timedelta(minutes=5)
+    assert response.this_update_utc < response.next_update_utc
+    assert response.certificate_status is (ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD)
 
 
 class WithoutPytest(unittest.TestCase):
