@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Credential", "make_credential"]
+__all__ = ["Credential", "make_credential", "put_together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,11 @@ def make_credential(directory: Path, name: str) -> Credential:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return Credential(*paths, hashlib.sha256(der).hexdigest())
+
+
+def put_together(place: Path, certificate: Path, key: Path) -> None:
+    """Write a certificate and its key into one file, which takes the place of what was there by a rename."""
+    new = place.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_bytes(certificate.read_bytes() + key.read_bytes())
+    new.replace(place)

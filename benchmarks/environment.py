@@ -33,7 +33,7 @@ PEERS: Final = (
     "cryptography",
 )
 
-TOOLS: Final = {"wrk": ("-v",), "nginx": ("-v",), "openssl": ("version",)}
+TOOLS: Final = {"wrk": ("-v",), "nginx": ("-v",), "caddy": ("version",), "openssl": ("version",)}
 """Programs that are used when they are installed, and how each tells its version."""
 
 

@@ -29,6 +29,7 @@ class Plan:
         hostile_counts: How many hostile clients at once.
         hostile_kinds: What they do.
         rotations: Of the certificate under load.
+        light_rotations: Of the certificate where servers are compared, under light load.
     """
 
     seconds: float
@@ -39,6 +40,7 @@ class Plan:
     hostile_counts: tuple[int, ...]
     hostile_kinds: tuple[str, ...]
     rotations: int
+    light_rotations: int
 
 
 FULL = Plan(
@@ -50,6 +52,7 @@ FULL = Plan(
     hostile_counts=(1, 50, 500, 2000),
     hostile_kinds=("silent", "half a hello", "shaken", "half a head", "slow body", "slow reader"),
     rotations=1000,
+    light_rotations=20,
 )
 SHORT = Plan(
     seconds=1.0,
@@ -60,6 +63,7 @@ SHORT = Plan(
     hostile_counts=(50,),
     hostile_kinds=("silent",),
     rotations=50,
+    light_rotations=10,
 )
 
 

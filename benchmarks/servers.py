@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
+import json
 import shutil
 import socket
 import sys
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from benchmarks import clients
+from benchmarks.credentials import put_together
 from benchmarks.environment import ROOT, has_tool
 from benchmarks.processes import Child, cpu_seconds, pss
 
@@ -40,6 +43,11 @@ class Launch:
     threads: int
     directory: Path
 
+    @property
+    def served(self) -> Path:
+        """Where a certificate and its key are that may be replaced while the server runs."""
+        return self.directory / f"served-{self.port}.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -53,7 +61,8 @@ class Server:
         needs: A program that must be installed; empty for none.
         runs_application: Whether it runs the application at all.
         threaded: Whether requests run on as many threads as are asked for.
-        rotates: Whether it takes another certificate while it runs, as the benchmark can ask it to.
+        by_files: Gives it another certificate by replacing its files; None where it does not notice.
+        by_api: Gives it another certificate by a call; None where there is none.
     """
 
     name: str
@@ -63,7 +72,8 @@ class Server:
     needs: str = ""
     runs_application: bool = True
     threaded: bool = True
-    rotates: bool = False
+    by_files: Callable[[RunningServer, Credential], None] | None = None
+    by_api: Callable[[RunningServer, Credential], None] | None = None
 
 
 class RunningServer:
@@ -78,6 +88,7 @@ class RunningServer:
         credentials: Sequence[Credential],
     ) -> None:
         self.server = server
+        self.launch = launch
         self.port = launch.port
         self.threads = launch.threads
         self.seconds_to_answer = seconds_to_answer
@@ -196,8 +207,9 @@ def _cheroot(adapter: str) -> Callable[[Launch], Sequence[Sequence[str]]]:
 
 
 def _gunicorn(launch: Launch) -> Sequence[Sequence[str]]:
+    put_together(launch.served, launch.certificate, launch.key)
     options = f"--worker-class gthread --workers 1 --threads {launch.threads} --keep-alive 75 --log-level error"
-    where = f"--bind {HOST}:{launch.port} --certfile {launch.certificate} --keyfile {launch.key} --backlog 1024"
+    where = f"--bind {HOST}:{launch.port} --certfile {launch.served} --keyfile {launch.served} --backlog 1024"
     more = "--worker-connections 5000"
     return [
         [
@@ -299,6 +311,57 @@ def _waitress(launch: Launch) -> Sequence[Sequence[str]]:
     return [_nginx_command(launch, _PROXY), _program("waitress_server", launch.inner_port, launch.threads)]
 
 
+def _caddy(launch: Launch) -> Sequence[Sequence[str]]:
+    constant = {"match": [{"path": ["/"]}], "handle": [{"handler": "static_response", "body": "Hello, world"}]}
+    files = {"handle": [{"handler": "file_server", "root": str(launch.directory)}]}
+    server = {
+        "listen": [f"{HOST}:{launch.port}"],
+        "routes": [constant, files],
+        "automatic_https": {"disable": True},
+        "tls_connection_policies": [{"default_sni": "localhost"}],
+    }
+    configuration = {
+        "admin": {"listen": f"{HOST}:{launch.inner_port}", "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "ERROR"}}},
+        "storage": {"module": "file_system", "root": str(launch.directory / "caddy")},
+        "apps": {
+            "http": {"servers": {"benchmark": server}},
+            "tls": {"certificates": {"load_files": _caddy_files(launch.certificate, launch.key)}},
+        },
+    }
+    file = launch.directory / f"caddy-{launch.port}.json"
+    file.write_text(json.dumps(configuration))
+    return [[cast("str", shutil.which("caddy")), "run", "--config", str(file)]]
+
+
+def _caddy_files(certificate: Path, key: Path) -> list[dict[str, str]]:
+    return [{"certificate": str(certificate), "key": str(key)}]
+
+
+def _replace_files(running: RunningServer, credential: Credential) -> None:
+    put_together(running.launch.served, credential.certificate, credential.key)
+
+
+def _command_rotation(running: RunningServer, credential: Credential) -> None:
+    running.command(f"rotate {credential.certificate} {credential.key}")
+
+
+def _patch_caddy(running: RunningServer, credential: Credential) -> None:
+    connection = http.client.HTTPConnection(HOST, running.launch.inner_port, timeout=START_SECONDS)
+    with contextlib.closing(connection):
+        connection.request(
+            "PATCH",
+            "/config/apps/tls/certificates/load_files",
+            json.dumps(_caddy_files(credential.certificate, credential.key)),
+            {"Content-Type": "application/json"},
+        )
+        answer = connection.getresponse()
+        told = answer.read()
+    if answer.status != http.client.OK:
+        message = f"Caddy refused the certificate: {told.decode(errors='replace')}"
+        raise RuntimeError(message)
+
+
 def client_verifying(engine: str, port: int, presented: Credential, threads: int, client_ca: Path) -> Sequence[str]:
     """Return the command line of a server of ours that clients have to show a certificate to."""
     return _program("secureserve_server", engine, port, presented.certificate, presented.key, threads, client_ca)
@@ -323,14 +386,20 @@ _ASGI: Final = "the same application in ASGI, on one event loop, no worker threa
 
 SERVERS: Final = (
     Server(
-        OURS[0], _secureserve("builtin"), _OURS, "secureserve.managed.server, secureserve.http.server", rotates=True
+        OURS[0],
+        _secureserve("builtin"),
+        _OURS,
+        "secureserve.managed.server, secureserve.http.server",
+        by_files=_replace_files,
+        by_api=_command_rotation,
     ),
     Server(
         OURS[1],
         _secureserve("pyopenssl"),
         f"{_OURS}; {_OWN_OPENSSL}",
         "secureserve.managed.server, secureserve.http.server",
-        rotates=True,
+        by_files=_replace_files,
+        by_api=_command_rotation,
     ),
     Server(BASE, _cheroot("builtin"), _CHEROOT, "cheroot.wsgi, cheroot.ssl.builtin"),
     Server(
@@ -342,8 +411,9 @@ SERVERS: Final = (
     Server(
         "gunicorn gthread",
         _gunicorn,
-        "a process more, which only watches",
+        "a process more, which only watches; reads its certificate and key, one file, for every connection",
         "gunicorn.app.wsgiapp, gunicorn.workers.gthread",
+        by_files=_replace_files,
     ),
     Server("uvicorn", _uvicorn, _ASGI, "uvicorn, uvloop, httptools", threaded=False),
     Server("hypercorn", _hypercorn, _ASGI, "hypercorn.asyncio", threaded=False),
@@ -364,5 +434,14 @@ SERVERS: Final = (
         needs="nginx",
         runs_application=False,
         threaded=False,
+    ),
+    Server(
+        "Caddy",
+        _caddy,
+        "runs no application: a constant, and files, sent from Go; automatic HTTPS off",
+        needs="caddy",
+        runs_application=False,
+        threaded=False,
+        by_api=_patch_caddy,
     ),
 )

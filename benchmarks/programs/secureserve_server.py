@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.application import application
+from benchmarks.credentials import put_together
 from secureserve.managed.server import Server
 from secureserve.managed.signals import SignalHandler
 
@@ -23,7 +24,7 @@ def main() -> None:
     """Serve until SIGTERM, with the command line's defaults but for more time for idle connections."""
     engine, port, certificate, key, threads, *client_ca = sys.argv[1:]
     served = Path(certificate).with_name(f"served-{port}.pem")
-    _put(served, certificate, key)
+    put_together(served, Path(certificate), Path(key))
     server = Server(
         application,
         socket_host="127.0.0.1",
@@ -46,16 +47,9 @@ def _obey(server: Server, served: Path) -> None:
     for line in sys.stdin:
         _, certificate, key = line.split()
         began = time.monotonic()
-        _put(served, certificate, key)
+        put_together(served, Path(certificate), Path(key))
         server.reload_certificates("benchmark", force=True)
         print(time.monotonic() - began, flush=True)
-
-
-def _put(served: Path, certificate: str, key: str) -> None:
-    new = served.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_bytes(Path(certificate).read_bytes() + Path(key).read_bytes())
-    new.replace(served)
 
 
 main()

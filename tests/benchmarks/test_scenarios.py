@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from benchmarks import clients
 from benchmarks.credentials import make_credential
 from benchmarks.crowd import crowd
 from benchmarks.environment import ROOT
+from benchmarks.light_load import light_load
 from benchmarks.processes import Child
 from benchmarks.results import Results
 from benchmarks.scenario import FULL, SHORT, Scenario
@@ -31,15 +34,17 @@ from benchmarks.scenarios import (
     rotation,
     uploads,
 )
-from benchmarks.servers import SERVERS, Bench, Server
+from benchmarks.servers import SERVERS, Bench, Server, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from benchmarks.servers import RunningServer
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-PLAN = dataclasses.replace(SHORT, seconds=0.3, good_seconds=0.3, idle_connections=5, hostile_counts=(3,), rotations=3)
+PLAN = dataclasses.replace(
+    SHORT, seconds=0.3, good_seconds=0.3, idle_connections=5, hostile_counts=(3,), rotations=3, light_rotations=2
+)
 
 
 def measure(scenario: Scenario, running: RunningServer) -> Mapping[str, float]:
@@ -116,6 +121,71 @@ def test_rotations_are_seen_by_new_connections(running: RunningServer) -> None:
     values = measure(rotation.SCENARIO, running)
     assert values["rotations"] == 3
     assert values["failed"] == 0
+
+
+@pytest.mark.parametrize("name", ["by files", "by a call"])
+def test_rotations_are_compared_under_light_load(running: RunningServer, name: str) -> None:
+    """Replaced files and a call are both served to new connections, while no handshake and no request fails."""
+    values = measure_rotation(running, name)
+    assert values["rotations"] == 2
+    assert 0 < values["served after ms"] <= values["worst ms"]
+    assert values["failed handshakes"] == values["failed requests"] == values["kept connections closed"] == 0
+    assert values["CPU %"] > 0
+
+
+@pytest.mark.parametrize(("name", "case"), [("gunicorn gthread", "by files"), ("Caddy", "by a call")])
+def test_peers_rotate_too(tmp_path: Path, name: str, case: str) -> None:
+    """Replaced files reach clients of gunicorn, and what Caddy is called with reaches its clients."""
+    server = next(server for server in SERVERS if server.name == name)
+    if reason := missing(server):
+        pytest.skip(reason)
+    bench = Bench(tmp_path, [make_credential(tmp_path, "first")])
+    with bench.running(server, 4) as running:
+        values = measure_rotation(running, case)
+    assert values["rotations"] == 2
+    assert values["served after ms"] > 0
+
+
+def measure_rotation(running: RunningServer, name: str) -> Mapping[str, float]:
+    """Return what a case of the rotation scenario measures in two rotations."""
+    (case,) = (case for case in rotation.SCENARIO.cases(PLAN) if case.name == name)
+    assert case.refuses(running.server) is None
+    values = case.run(running, PLAN)
+    assert set(values) == {measure.name for measure in case.measures}
+    return values
+
+
+def test_a_server_is_not_rotated_in_a_way_that_it_has_not() -> None:
+    """The report says why a server is missing: it has no call, or does not notice replaced files."""
+    servers = {server.name: server for server in SERVERS}
+    _, by_files, by_call = rotation.SCENARIO.cases(PLAN)
+    assert by_files.refuses(servers["Caddy"]) == "does not notice that its files were replaced"
+    assert by_call.refuses(servers["gunicorn gthread"]) == "has no call for another certificate"
+
+
+def test_a_light_load_counts_what_fails_and_what_was_closed(tmp_path: Path) -> None:
+    """Clients that are turned away count as failed, and those that are answered do not."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with light_load(nobody.getsockname()[1]) as load:
+            wait_for(lambda: load.failed_handshakes > 0)
+    assert (load.answered, load.failed_requests, load.closed) == (0, 0, 0)
+    server = next(server for server in SERVERS if server.name == "secureserve, builtin")
+    bench = Bench(tmp_path, [make_credential(tmp_path, "first")])
+    with contextlib.ExitStack() as stack:
+        with bench.running(server, 4) as running:
+            load = stack.enter_context(light_load(running.port))
+            wait_for(lambda: load.answered >= 10)
+            assert (load.failed_handshakes, load.failed_requests, load.closed) == (0, 0, 0)
+        wait_for(lambda: load.closed + load.failed_requests >= 4)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true, or fail."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def test_large_answers_are_what_they_should_be(running: RunningServer) -> None:
