@@ -64,6 +64,8 @@ LIGHT_SECONDS: Final = 6.0
 TRY_SECONDS: Final = 0.002
 """From one new connection to the next, while the new certificate is waited for."""
 
+_NEVER: Final = "does not take another certificate while it runs"
+
 
 def _run(running: RunningServer, plan: Plan) -> Mapping[str, float]:
     without = drive(running.port, "/", connections=CONNECTIONS, seconds=plan.seconds)
@@ -190,15 +192,17 @@ def _wait_served(port: int, credential: Credential, put: Callable[[], Future[Non
 
 
 def _refuses(server: Server) -> str | None:
-    return None if server.name in OURS else "rotated under light load only"
+    if server.name in OURS:
+        return None
+    return "rotated under light load only" if server.by_files or server.by_api else _NEVER
 
 
 def _refuses_files(server: Server) -> str | None:
-    return None if server.by_files else "does not notice that its files were replaced"
+    return None if server.by_files else "does not notice that its files were replaced" if server.by_api else _NEVER
 
 
 def _refuses_call(server: Server) -> str | None:
-    return None if server.by_api else "has no call for another certificate"
+    return None if server.by_api else "has no call for another certificate" if server.by_files else _NEVER
 
 
 def _cases(_: Plan) -> tuple[Case, ...]:

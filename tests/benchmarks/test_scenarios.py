@@ -156,11 +156,13 @@ def measure_rotation(running: RunningServer, name: str) -> Mapping[str, float]:
 
 
 def test_a_server_is_not_rotated_in_a_way_that_it_has_not() -> None:
-    """The report says why a server is missing: it has no call, or does not notice replaced files."""
+    """The report says why a server is missing: it has no call, does not notice replaced files, or neither."""
     servers = {server.name: server for server in SERVERS}
-    _, by_files, by_call = rotation.SCENARIO.cases(PLAN)
+    cases = under_load, by_files, by_call = rotation.SCENARIO.cases(PLAN)
     assert by_files.refuses(servers["Caddy"]) == "does not notice that its files were replaced"
     assert by_call.refuses(servers["gunicorn gthread"]) == "has no call for another certificate"
+    assert under_load.refuses(servers["Caddy"]) == "rotated under light load only"
+    assert {case.refuses(servers["uvicorn"]) for case in cases} == {"does not take another certificate while it runs"}
 
 
 def test_a_light_load_counts_what_fails_and_what_was_closed(tmp_path: Path) -> None:
