@@ -77,6 +77,12 @@ class Deadlines(Generic[H]):
         heapq.heappush(heap, (when, next(self._serial), alarm))
         return heap[0][0] >= when
 
+    def again(self, alarm: Alarm[H], when: float) -> None:
+        """Look at the alarm at `when`, whatever its deadline is by then: somebody else has its holder now."""
+        if when < alarm.entry:
+            alarm.entry = when
+            heapq.heappush(self._heap, (when, next(self._serial), alarm))
+
     def earliest(self) -> float:
         """Return when `due` should be asked again; `NEVER` if nothing waits."""
         try:

@@ -6,11 +6,12 @@ it but that each is taken by one thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import HandshakeFailed, PeerError, PeerTimeout
 from secureserve.front.arrivals import Arrivals
 from secureserve.front.connection import Connection, State
+from secureserve.front.deadlines import NEVER
 from secureserve.front.exchanges import Exchanges
 from secureserve.front.limits import ConnectionLimits
 from secureserve.front.registry import Registry
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from secureserve.tls.engines.base import Transport
 
 __all__ = ["Front", "Observer"]
+
+HELD_SECONDS: Final = 0.05
+"""When to look again at a connection that is due, but that a thread is just then taking a step with."""
 
 
 class Observer:
@@ -163,8 +167,16 @@ class Front:
         now = self._clock.monotonic()
         if self._arrivals.retry_at <= now:
             self._arrivals.accept_again()
-        for connection in self.registry.deadlines.due(now):
-            if self.registry.claim(connection):
+        registry = self.registry
+        for connection in registry.deadlines.due(now):
+            if connection.alarm.deadline > now:
+                # It was served since, and has a deadline of its own again.
+                continue
+            if not registry.claim(connection):
+                registry.deadlines.again(connection.alarm, now + HELD_SECONDS)
+            elif connection.alarm.deadline > now:
+                registry.give_back(connection)
+            else:
                 self._guard(self._too_late, connection)
 
     # What a thread does with a connection that it has.
@@ -184,6 +196,7 @@ class Front:
             Whether the next request is ready already; then the connection stays the caller's.
         """
         connection.move(State.ACTIVE)
+        connection.alarm.deadline = NEVER
         return self._guard(self._run, connection)
 
     def refuse(self, connection: Connection, error: PeerError) -> None:

@@ -136,6 +136,13 @@ class Registry:
         self._idle.pop(fd, None)
         return True
 
+    def give_back(self, connection: Connection) -> None:
+        """Let a connection wait again as it did before it was claimed."""
+        if connection.state is State.IDLE:
+            self._idle[connection.fd] = connection
+        self._waiting[connection.fd] = connection
+        self._arm(connection, write=connection.state is State.FLUSHING)
+
     def quiet(self) -> list[Connection]:
         """Return those that wait and have no request under way."""
         return [connection for connection in list(self._waiting.values()) if connection.is_quiet()]

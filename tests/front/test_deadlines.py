@@ -75,6 +75,21 @@ def test_a_closed_holder_is_never_due() -> None:
     assert len(deadlines) == 0
 
 
+def test_a_holder_that_somebody_has_is_looked_at_again() -> None:
+    """What is due and cannot be dealt with now comes again, unless its deadline has moved meanwhile."""
+    deadlines: Deadlines[Holder] = Deadlines()
+    holder = Holder()
+    deadlines.set(holder.alarm, 5.0)
+    assert deadlines.due(5.0) == [holder]
+    deadlines.again(holder.alarm, 6.0)
+    assert deadlines.due(5.9) == []
+    assert deadlines.due(6.0) == [holder]
+    deadlines.again(holder.alarm, 7.0)
+    deadlines.set(holder.alarm, 20.0)
+    assert deadlines.due(7.0) == []
+    assert deadlines.due(20.0) == [holder]
+
+
 def test_a_closed_holder_is_not_kept() -> None:
     """Whoever is of no interest any more is let go at once, though its deadline is still to come."""
     deadlines: Deadlines[Holder] = Deadlines()
