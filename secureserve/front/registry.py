@@ -156,10 +156,13 @@ class Registry:
         return False
 
     def _arm(self, connection: Connection, *, write: bool) -> None:
-        if connection.admitted:
-            self.poller.arm(connection.fd, write=write)
-        else:
-            self.poller.arm_arrival(connection.fd, write=write)
+        # A hang-up is told of a connection at rest too: since it began to wait another thread may have claimed it, and
+        # closed or moved its descriptor.
+        with contextlib.suppress(OSError):
+            if connection.admitted:
+                self.poller.arm(connection.fd, write=write)
+            else:
+                self.poller.arm_arrival(connection.fd, write=write)
 
     # Ending.
 

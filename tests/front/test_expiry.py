@@ -130,3 +130,25 @@ def test_a_connection_that_was_served_meanwhile_is_spared(
     assert connection.state is State.HEAD
     peer.sendall(b"y")
     assert front.poll(20) is connection
+
+
+def test_a_connection_that_ends_while_it_is_given_up_harms_nobody(
+    front: Front, held: tuple[Connection, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread hears of a hang-up, claims the connection and closes it before it is armed: the step goes on."""
+    connection, _ = held
+    registry = front.registry
+
+    class Overtaken(dict[int, Connection]):
+        """Has every connection that begins to wait claimed and ended at that moment."""
+
+        def __setitem__(self, fd: int, waiting: Connection) -> None:
+            super().__setitem__(fd, waiting)
+            claimed = registry.found(fd)
+            assert claimed is waiting
+            registry.end(claimed, "reset")
+
+    monkeypatch.setattr(registry, "_waiting", Overtaken())
+    assert not front.advance(connection)
+    assert connection.state is State.CLOSED
+    assert not registry.connections
