@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -93,7 +94,7 @@ class Arrivals:
         """Start accepting from `listener`, which belongs here from now on."""
         self._listeners[listener.fileno()] = listener
         self._registry.poller.add(listener.fileno())
-        self._registry.poller.arm_arrival(listener.fileno())
+        self._listen(listener)
 
     def close(self) -> None:
         """Accept no more, and close the listeners."""
@@ -115,16 +116,20 @@ class Arrivals:
             self.retry_at = self._clock.monotonic() + ACCEPT_AGAIN_SECONDS
             self._registry.on_earlier_deadline()
             self._registry.evict()
-        elif outcome.status is not AcceptStatus.CLOSED and fd in self._listeners:
-            self._registry.poller.arm_arrival(fd)
+        elif outcome.status is not AcceptStatus.CLOSED:
+            self._listen(listener)
 
     def accept_again(self) -> None:
         """Try listeners that rest for want of descriptors again."""
         while self._resting:
             listener = self._resting.pop()
             self.retry_at = NEVER
-            if not listener.closed:
-                self._registry.poller.arm_arrival(listener.fileno())
+            self._listen(listener)
+
+    def _listen(self, listener: Listener) -> None:
+        """Wait for the listener again, unless it was closed, which may happen at this very moment."""
+        with contextlib.suppress(OSError, ValueError):
+            self._registry.poller.arm_arrival(listener.fileno())
 
     def _enter(self, sock: socket.socket, address: tuple[str, int]) -> None:
         proxied = self._settings.proxy_protocol
