@@ -393,7 +393,9 @@ def test_autoreload_restarts_when_a_file_changes(run: Callable[..., Program], tm
 
     def keep_changing() -> None:
         while not noticed.wait(0.1):
-            changed.write_text(PROGRAM)
+            # In one step, so that the program never finds half of itself when it starts again.
+            changed.with_suffix(".new").write_text(PROGRAM)
+            changed.with_suffix(".new").replace(changed)
 
     writer = threading.Thread(target=keep_changing)
     writer.start()

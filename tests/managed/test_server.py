@@ -1077,7 +1077,13 @@ def test_init_only_false_starts_and_blocks(engine_started: bool) -> None:
 
     def use(event: object) -> None:
         seen.append(event)
-        threading.Thread(target=lambda: (seen.append(fetch(server.bound_addr)), bus.exit())).start()
+        threading.Thread(target=look_and_leave).start()
+
+    def look_and_leave() -> None:
+        seen.append(fetch(server.bound_addr))
+        # The server is ready a moment before the engine has started; to leave before that is another story.
+        bus.wait([State.STARTED], timeout=DEADLINE)
+        bus.exit()
 
     server.events.subscribe(lambda event: use(event) if isinstance(event, ServerReady) else None)
     with pytest.warns(DeprecationWarning, match=r"secureserve\.serve\(\)"):
