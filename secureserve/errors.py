@@ -272,9 +272,11 @@ class IssuanceError(SecureServeError):
 
     Args:
         message: What happened and what to do.
-        problem_type: The ``type`` of the RFC 8555 problem document (section 6.7).
+        problem_type: The ``type`` of the RFC 8555 problem document (section 6.7); None where the authority sent none.
         detail: Its ``detail``.
         subproblems: Its ``subproblems``, each with an ``identifier``.
+        remedy: The part of the message that says what to do, as a sentence.
+        retry_after: Seconds that the authority asks us to wait (RFC 8555, 6.6); None where it does not say.
     """
 
     def __init__(
@@ -284,10 +286,14 @@ class IssuanceError(SecureServeError):
         problem_type: str | None = None,
         detail: str | None = None,
         subproblems: Sequence[dict[str, Any]] = (),
+        remedy: str = "",
+        retry_after: float | None = None,
     ) -> None:
         self.problem_type = problem_type
         self.detail = detail
         self.subproblems = tuple(subproblems)
+        self.remedy = remedy
+        self.retry_after = retry_after
         super().__init__(message)
 
 
