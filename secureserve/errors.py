@@ -296,6 +296,21 @@ class IssuanceError(SecureServeError):
         self.retry_after = retry_after
         super().__init__(message)
 
+    @property
+    def problem_name(self) -> str | None:
+        """The last part of `problem_type`, such as ``rateLimited``; None where the authority sent no problem."""
+        return None if self.problem_type is None else self.problem_type.rpartition(":")[2]
+
+    @property
+    def problems_by_name(self) -> dict[str, dict[str, Any]]:
+        """The sub-problems by the host name or IP address that each is about; the first, where a name has several."""
+        found: dict[str, dict[str, Any]] = {}
+        for problem in self.subproblems:
+            identifier = problem.get("identifier")
+            if isinstance(identifier, dict):
+                found.setdefault(str(identifier.get("value")), problem)
+        return found
+
 
 class LifecycleError(SecureServeError):
     """A step of a server's life that was not possible then."""
