@@ -41,6 +41,7 @@ __all__ = [
     "SecureServeError",
     "StartFailed",
     "StopTimedOut",
+    "StorageError",
     "UnreadableCertificate",
     "UnreadableKey",
     "UsageNotAllowed",
@@ -310,6 +311,19 @@ class IssuanceError(SecureServeError):
             if isinstance(identifier, dict):
                 found.setdefault(str(identifier.get("value")), problem)
         return found
+
+
+class StorageError(SecureServeError):
+    """What keeps accounts and certificates could not be read or written; nothing that it kept is lost.
+
+    Args:
+        message: What went wrong and what to do.
+        path: The file or directory.
+    """
+
+    def __init__(self, message: str, *, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = path
+        super().__init__(message)
 
 
 class LifecycleError(SecureServeError):

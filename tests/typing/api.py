@@ -129,6 +129,7 @@ def errors(error: Any) -> str:
         secureserve.ProxyHeaderError,
         secureserve.StartFailed,
         secureserve.StopTimedOut,
+        secureserve.StorageError,
         secureserve.UnreadableCertificate,
         secureserve.UnreadableKey,
         secureserve.UsageNotAllowed,
