@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "CertificateObtained",
     "CredentialExpiring",
     "CredentialRotated",
     "Events",
     "HandshakeFailedEvent",
+    "IssuanceFailed",
     "KeyLogOpened",
+    "RenewalOverdue",
     "RotationRefused",
     "ServerReady",
     "ServerStopped",
@@ -129,6 +132,67 @@ class CredentialExpiring:
     fingerprint: str
     not_after: datetime
     remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateObtained:
+    """A certificate authority has issued, and the certificate is stored.
+
+    Args:
+        names: What it is for.
+        authority: The URL of the authority's directory.
+        fingerprint: SHA-256 of the leaf, in hexadecimal digits.
+        not_after: Until when it is valid.
+        replaced_fingerprint: Of the certificate that it renews; None where there was none.
+    """
+
+    names: tuple[str, ...]
+    authority: str
+    fingerprint: str
+    not_after: datetime
+    replaced_fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuanceFailed:
+    """No certificate could be obtained this time; what was served before still is, and there will be another attempt.
+
+    Args:
+        names: What it was to be for.
+        authority: The URL of the directory of the authority that failed last.
+        problem_type: The ``type`` of its problem document (RFC 8555, 6.7); None where it sent none.
+        message: What went wrong and what to do.
+        failures: How many attempts in a row have failed.
+        next_attempt: When the next one will be made.
+    """
+
+    names: tuple[str, ...]
+    authority: str
+    problem_type: str | None
+    message: str
+    failures: int
+    next_attempt: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalOverdue:
+    """A certificate should long have been renewed, attempts fail, and its end comes nearer.
+
+    Args:
+        names: What it is for.
+        fingerprint: SHA-256 of the leaf.
+        not_after: Until when it is valid.
+        remaining: Seconds until then; negative once it has expired.
+        failures: How many attempts in a row have failed.
+        message: Why the last one did.
+    """
+
+    names: tuple[str, ...]
+    fingerprint: str
+    not_after: datetime
+    remaining: float
+    failures: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
