@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from secureserve.errors import PeerTimeout
 from secureserve.front.deadlines import Alarm
-from secureserve.front.waiting import wait_for
+from secureserve.front.waiting import held_for, wait_for
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from secureserve.clock import Clock
     from secureserve.errors import PeerError
@@ -176,6 +176,7 @@ class Connection:
         "conversation",
         "counted_as",
         "fd",
+        "held",
         "keep_open",
         "linger",
         "lookup",
@@ -219,6 +220,7 @@ class Connection:
         self.received_size = 0
         self.sent_size = 0
         self.moved = 0
+        self.held = 0
         self.queued_at = 0.0
         self.client: tuple[str, int] | None = None
         self.counted_as = ""
@@ -246,6 +248,11 @@ class Connection:
         self.move(state)
         self.since = self.clock.monotonic()
         self.moved = 0
+
+    def begin_sending(self) -> None:
+        """Start the clock of the peer's reading, which is counted by what the peer takes from now on."""
+        self.since, self.moved = self.clock.monotonic(), 0
+        self.held = held_for(self.fd)
 
     def is_quiet(self) -> bool:
         """Return whether the peer has no request under way, so that the connection can be closed without loss."""
@@ -362,36 +369,57 @@ class Connection:
             PeerTimeout: The peer does not send fast enough.
             ConnectionError: The connection broke.
         """
-        # The time that the application took since the last read is not the peer's.
-        self.since += self.clock.monotonic() - self.paused
+        # The time that the application took since the last read is not the peer's. What it wrote had its own clock.
+        now = self.clock.monotonic()
+        self.since = min(self.since + now - self.paused, now)
         while True:
             data = self.receive()
             if not isinstance(data, Want):
                 self.paused = self.clock.monotonic()
                 return data
-            self._wait(data, self.timeouts.read_body, self.settings.min_body_rate, "send its request body")
+            self._wait(data, self.receiving_until, "send its request body", self.settings.min_body_rate)
 
     def _make_room(self) -> None:
         limit = self.settings.max_buffered_response_size
         if self.out_size <= limit and self.source is None:
             return
-        self.since, self.moved = self.clock.monotonic(), 0
+        self.begin_sending()
         while self.out_size > limit or self.source is not None:
             want = self.flush(self.out_size)
             if want is None:
                 if self.source is None:
                     return
                 continue
-            self._wait(want, self.timeouts.write, self.settings.min_write_rate, "read the response")
+            self._wait(want, self.sending_until, "read the response", self.settings.min_write_rate)
 
-    def _wait(self, want: Want, grace: float, rate: int, what: str) -> None:
-        remaining = self.allowed_until(grace, rate) - self.clock.monotonic()
+    def _wait(self, want: Want, until: Callable[[], float], what: str, rate: int) -> None:
+        remaining = until() - self.clock.monotonic()
         if remaining <= 0 or not wait_for(self.transport.sock, want, remaining):
-            if self.allowed_until(grace, rate) > self.clock.monotonic():
+            if until() > self.clock.monotonic():
                 return
             message = f"The client did not {what} at {rate} bytes per second."
             raise PeerTimeout(message)
 
-    def allowed_until(self, grace: float, rate: int) -> float:
-        """Return the deadline of a transfer that has `grace` seconds, and then must keep up `rate` bytes a second."""
+    # How long a transfer may take.
+
+    def receiving_until(self) -> float:
+        """Return until when more of a body has to arrive."""
+        return self._allowed_until(self.timeouts.read_body, self.settings.min_body_rate)
+
+    def sending_until(self) -> float:
+        """Return until when the peer has to read more."""
+        # What the kernel took from us says nothing of the peer: it takes megabytes for one that reads nothing, too.
+        held = held_for(self.fd)
+        self.moved = max(self.moved + self.held - held, 0)
+        self.held = held
+        return self._allowed_until(self.timeouts.write, self.settings.min_write_rate)
+
+    def _allowed_until(self, grace: float, rate: int) -> float:
+        """Return the deadline of a transfer that has `grace` seconds, and then must keep up `rate` bytes a second.
+
+        Time that was saved by being quicker is not granted later: whoever stops has `grace` seconds from then.
+        """
+        now = self.clock.monotonic()
+        if self.moved and self.moved >= rate * (now - self.since):
+            self.since, self.moved = now, 0
         return self.since + grace + (self.moved / rate if rate else 0.0)

@@ -73,11 +73,11 @@ class Exchanges:
         elif state is State.LINGERING:
             self._registry.end(connection, "finished")
         elif state is State.BODY:
-            if (deadline := self._body_deadline(connection)) <= now:
+            if (deadline := connection.receiving_until()) <= now:
                 raise PeerTimeout("The request body did not arrive in time.")
             self._registry.wait(connection, Want.READ, deadline)
         elif state is State.FLUSHING:
-            if (deadline := self._flush_deadline(connection)) <= now:
+            if (deadline := connection.sending_until()) <= now:
                 raise PeerTimeout("The client did not read the response in time.")
             self._registry.wait(connection, Want.WRITE, deadline)
         elif connection.conversation.has_begun():
@@ -85,12 +85,6 @@ class Exchanges:
         else:
             self._registry.part(connection, "timeout")
         return False
-
-    def _body_deadline(self, connection: Connection) -> float:
-        return connection.allowed_until(self._timeouts.read_body, self._settings.min_body_rate)
-
-    def _flush_deadline(self, connection: Connection) -> float:
-        return connection.allowed_until(self._timeouts.write, self._settings.min_write_rate)
 
     def _awake(self, connection: Connection) -> bool | None:
         data = connection.receive()
@@ -116,7 +110,7 @@ class Exchanges:
     def _read_body(self, connection: Connection) -> bool | None:
         data = connection.receive()
         if isinstance(data, Want):
-            self._registry.wait(connection, data, self._body_deadline(connection))
+            self._registry.wait(connection, data, connection.receiving_until())
             return False
         if not data:
             self._registry.part(connection, "truncated")
@@ -137,7 +131,8 @@ class Exchanges:
         """Flush what is left of a response, then settle."""
         connection.keep_open = keep_open
         if connection.has_output():
-            connection.begin(State.FLUSHING)
+            connection.move(State.FLUSHING)
+            connection.begin_sending()
             return self._flush(connection)
         return self._settle(connection)
 
@@ -146,7 +141,7 @@ class Exchanges:
         if want is None and connection.has_output():
             want = Want.WRITE
         if want is not None:
-            self._registry.wait(connection, want, self._flush_deadline(connection))
+            self._registry.wait(connection, want, connection.sending_until())
             return False
         return self._settle(connection)
 

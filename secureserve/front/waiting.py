@@ -1,16 +1,22 @@
-"""Waiting for one socket: what a worker thread does when the application asked for more than has arrived."""
+"""Waiting for one socket: until it is ready, and whether its peer takes what it is sent."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import select
-from typing import TYPE_CHECKING
+import struct
+import termios
+from typing import TYPE_CHECKING, Final
 
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["wait_for"]
+__all__ = ["held_for", "wait_for"]
+
+_NUMBER: Final = struct.Struct("i")
 
 
 def wait_for(sock: socket.socket, want: Want, timeout: float) -> bool:
@@ -28,3 +34,11 @@ def wait_for(sock: socket.socket, want: Want, timeout: float) -> bool:
     poll.register(sock, select.POLLIN if want is Want.READ else select.POLLOUT)
     # Rounded up, so that a wait which is cut short is never mistaken for one that was too long.
     return bool(poll.poll(int(timeout * 1000) + 1))
+
+
+def held_for(fd: int) -> int:
+    """Return how many bytes the kernel holds that the peer of a socket has not taken; 0 where it does not tell."""
+    with contextlib.suppress(OSError):
+        (held,) = _NUMBER.unpack(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(_NUMBER.size)))
+        return int(held)
+    return 0

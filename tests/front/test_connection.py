@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from secureserve.front.connection import TRANSITIONS, Connection, State
 from secureserve.front.settings import FrontSettings
 from secureserve.managed.settings import SETTINGS
 from secureserve.testing.clock import ManualClock
+from secureserve.tls.engines.base import Want
 from secureserve.tls.engines.plain import PlainTransport
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def test_every_state_is_reached_from_a_new_connection() -> None:
     assert reached == set(State)
 
 
-@pytest.mark.parametrize("state", set(State) - {State.CLOSED}, ids=lambda state: state.value)
+@pytest.mark.parametrize("state", [state for state in State if state != State.CLOSED], ids=lambda state: state.value)
 def test_every_state_may_end(state: State) -> None:
     """From every state there is a way to CLOSED, and out of CLOSED there is none."""
     assert State.CLOSED in TRANSITIONS[state]
@@ -150,6 +152,106 @@ def test_a_generator_of_a_response_waits_for_its_reader_within_bounds(
     connection.write(bytes(200_000))
     with pytest.raises(PeerTimeout, match="read the response"):
         connection.write(b"more")
+
+
+@pytest.fixture
+def network() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a TCP connection, ours and the peer's; our kernel takes far more than the peer's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        theirs.settimeout(20)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+        with ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            yield ours, theirs
+
+
+def flushing(ours: socket.socket, clock: ManualClock, **settings: float) -> Connection:
+    """A connection whose kernel has just taken all that it takes of a response that is larger, for a time."""
+    connection = connection_on(ours, clock, write_timeout=10, **settings)
+    connection.begin(State.FLUSHING)
+    connection.begin_sending()
+    connection.queue(bytes(20_000_000))
+    assert connection.flush(20_000_000) is Want.WRITE
+    assert connection.sent_size > 100_000
+    return connection
+
+
+def test_what_the_kernel_takes_is_not_what_the_peer_takes(network: tuple[socket.socket, socket.socket]) -> None:
+    """A peer that reads nothing has write_timeout and no more, however much the kernel has taken for it."""
+    clock = ManualClock()
+    connection = flushing(network[0], clock)
+    assert connection.sending_until() <= clock.monotonic() + 10
+    clock.advance(30)
+    connection.flush(20_000_000)
+    assert connection.sending_until() <= clock.monotonic()
+
+
+@pytest.mark.parametrize("rate", [0, 500])
+def test_a_peer_that_keeps_reading_is_granted_time(network: tuple[socket.socket, socket.socket], rate: int) -> None:
+    """What it reads counts before there is room for more, and time that it saved is not granted after it stopped."""
+    clock = ManualClock()
+    connection = flushing(network[0], clock, min_write_rate=rate)
+    for _ in range(5):
+        clock.advance(10)
+        for _ in range(10):
+            assert len(network[1].recv(4096, socket.MSG_WAITALL)) == 4096
+        due = time.monotonic() + 20
+        while connection.sending_until() <= clock.monotonic():
+            assert time.monotonic() < due
+        assert connection.sending_until() <= clock.monotonic() + 10
+    clock.advance(10)
+    assert connection.sending_until() <= clock.monotonic()
+
+
+def test_a_peer_that_reads_too_slowly_is_not_granted_time(network: tuple[socket.socket, socket.socket]) -> None:
+    """After write_timeout less than min_write_rate is too little, though it is more than nothing."""
+    clock = ManualClock()
+    connection = flushing(network[0], clock, min_write_rate=1_000_000)
+    connection.sending_until()
+    clock.advance(9)
+    for _ in range(10):
+        assert len(network[1].recv(4096, socket.MSG_WAITALL)) == 4096
+    clock.advance(1.5)
+    assert connection.sending_until() <= clock.monotonic()
+
+
+def test_a_body_that_stops_has_no_time_from_when_it_came_quickly(pair: tuple[socket.socket, socket.socket]) -> None:
+    """However much has arrived, and however quickly, it has read_body_timeout from when it stopped."""
+    clock = ManualClock()
+    connection = connection_on(pair[0], clock, read_body_timeout=10)
+    connection.begin(State.HEAD)
+    connection.begin(State.BODY)
+    for _ in range(5):
+        clock.advance(9)
+        pair[1].sendall(bytes(16_000))
+        assert connection.receive() == bytes(16_000)
+        assert connection.receiving_until() == clock.monotonic() + 10
+    clock.advance(10)
+    assert connection.receiving_until() == clock.monotonic()
+
+
+def test_a_body_has_no_time_from_what_was_written_meanwhile(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application that reads again after it has written waits for the body no longer than ever."""
+    clock = ManualClock()
+    waited = []
+
+    def wait_in_vain(_sock: socket.socket, _want: Want, timeout: float) -> bool:
+        waited.append(timeout)
+        clock.advance(timeout)
+        return False
+
+    monkeypatch.setattr("secureserve.front.connection.wait_for", wait_in_vain)
+    connection = connection_on(pair[0], clock, read_body_timeout=10)
+    connection.begin_body()
+    clock.advance(1000)
+    connection.begin_sending()
+    with pytest.raises(PeerTimeout, match="send its request body"):
+        connection.read()
+    assert waited == [10]
 
 
 def test_blocks_are_drawn_as_the_peer_takes_them(pair: tuple[socket.socket, socket.socket]) -> None:
