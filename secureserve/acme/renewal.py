@@ -20,6 +20,8 @@ __all__ = [
     "remaining_pause",
     "renewal_moment",
     "retry_delay",
+    "shortest_use",
+    "success_pause",
 ]
 
 MINUTE: Final = 60.0
@@ -138,6 +140,23 @@ def remaining_pause(until: datetime, *, now: datetime) -> float:
     Whatever a clock that was set meanwhile makes of it, never for longer than the longest there is.
     """
     return min(max((until - now).total_seconds(), 0.0), LONGEST_PAUSE)
+
+
+def success_pause(lifetime: timedelta, hasty: int) -> float:
+    """Return for how many seconds names are left alone after a success, whatever dates seem to say.
+
+    A clock that is wrong, or an authority that always wants a renewal, would otherwise have us renew without end.
+
+    Args:
+        lifetime: Of the certificate that was obtained.
+        hasty: How many in a row were to be renewed when they had hardly been used.
+    """
+    return min(HOUR, shortest_use(lifetime)) * _GROWTH ** min(hasty, 3)
+
+
+def shortest_use(lifetime: timedelta) -> float:
+    """Return for how many seconds a certificate should be used at least; less is suspicious."""
+    return lifetime.total_seconds() / 10
 
 
 def alarms_passed(not_before: datetime, not_after: datetime, *, now: datetime) -> int:

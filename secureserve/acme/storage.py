@@ -133,6 +133,9 @@ class Storage(Protocol):
             StorageError: It cannot be told who holds it.
         """
 
+    def place(self, key: Key) -> str:
+        """Return what to call the place of a key in messages: a path, or a few words."""
+
     def paths(self) -> Sequence[Path]:
         """Return the files and directories whose change means that there is another certificate; may be none."""
 
@@ -298,6 +301,10 @@ class FileStorage:
                 found.append(folder)
                 found += (place / Kind.CERTIFICATE.value for place in _folders(folder))
         return found
+
+    def place(self, key: Key) -> str:
+        """Return the path of a key's file."""
+        return str(self.path_of(key))
 
     def path_of(self, key: Key) -> Path:
         """Return the file of a key, whether there is one or not."""
