@@ -299,8 +299,9 @@ class _Member:
     def _dribble(self, data: bytes) -> Steps:
         """Send a byte at a time, as long as the server lets it."""
         for at in range(len(data)):
-            self.sock.send(data[at : at + 1])
+            # Before the byte: on a busy machine the server's patience may be over by now.
             self._be_in_place()
+            self.sock.send(data[at : at + 1])
             due = time.monotonic() + self._crowd._pause
             while (left := due - time.monotonic()) > 0:
                 yield _READ, left
