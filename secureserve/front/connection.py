@@ -53,6 +53,9 @@ class State(enum.Enum):
     CLOSED = "closed"
     """Over."""
 
+    # Members are unique objects. The hash of an Enum is made by Python code, and states are looked up all the time.
+    __hash__ = object.__hash__
+
 
 _QUIET: Final = frozenset({State.NEW, State.PROXY, State.HANDSHAKE, State.IDLE})
 _END: Final = frozenset({State.CLOSED})
@@ -101,6 +104,9 @@ class Conversation(Protocol):
     def has_begun(self) -> bool:
         """Return whether part of a request has arrived, so that its end is the peer's fault."""
 
+    def has_rest(self) -> bool:
+        """Return whether something arrived behind the last request, and is still to be looked at."""
+
     def interim(self) -> bytes:
         """Return what is to be sent while more of the body is awaited (RFC 9110, 15.2); ``b""`` for nothing."""
 
@@ -125,6 +131,9 @@ class _NothingSaid:
         raise RuntimeError(f"{len(data)} bytes arrived on a connection that was not admitted")
 
     def has_begun(self) -> bool:
+        return False
+
+    def has_rest(self) -> bool:
         return False
 
     def interim(self) -> bytes:

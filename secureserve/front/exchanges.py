@@ -49,8 +49,7 @@ class Exchanges:
 
     def run(self, connection: Connection) -> bool | None:
         """Run the request that is ready, and what follows from it, up to the next request."""
-        keep_open = connection.conversation.run()
-        return self._finish(connection, keep_open=keep_open)
+        return self._finish(connection, keep_open=connection.conversation.run())
 
     def answer(self, connection: Connection, error: PeerError) -> bool | None:
         """Answer with what the error says, and part."""
@@ -89,7 +88,7 @@ class Exchanges:
     def _awake(self, connection: Connection) -> bool | None:
         data = connection.receive()
         if isinstance(data, Want):
-            self._rest_idle(connection, data)
+            self._registry.wait_idle(connection, data, connection.since + self._timeouts.keep_alive)
             return False
         if not data:
             self._registry.part(connection, "left")
@@ -151,15 +150,16 @@ class Exchanges:
             self._registry.part(connection, "finished")
             return False
         conversation = connection.conversation
-        need = conversation.received(b"")
-        if need is Need.WORKER:
-            return True
-        if conversation.has_begun() or connection.transport.pending():
+        if conversation.has_rest():
+            need = conversation.received(b"")
+            if need is Need.WORKER:
+                return True
+            if conversation.has_begun():
+                connection.begin(State.HEAD)
+                return self._proceed(connection, need)
+        if connection.transport.pending():
             connection.begin(State.HEAD)
-            return self._proceed(connection, need)
+            return None
         connection.begin(State.IDLE)
-        self._rest_idle(connection, Want.READ)
+        self._registry.wait_idle(connection, Want.READ, connection.since + self._timeouts.keep_alive)
         return False
-
-    def _rest_idle(self, connection: Connection, want: Want) -> None:
-        self._registry.wait_idle(connection, want, connection.since + self._timeouts.keep_alive)

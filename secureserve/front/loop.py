@@ -187,7 +187,10 @@ class Front:
         Returns:
             Whether a request is ready to run; then the connection stays the caller's.
         """
-        return self._guard(self._advance, connection)
+        try:
+            return self._advance(connection)
+        except BaseException as error:  # noqa: BLE001 - sorted there
+            return self._failed(connection, error)
 
     def run(self, connection: Connection) -> bool:
         """Run the request that is ready, and what follows from it.
@@ -197,7 +200,11 @@ class Front:
         """
         connection.move(State.ACTIVE)
         connection.alarm.deadline = NEVER
-        return self._guard(self._run, connection)
+        try:
+            outcome = self._exchanges.run(connection)
+            return self._advance(connection) if outcome is None else outcome
+        except BaseException as error:  # noqa: BLE001 - sorted there
+            return self._failed(connection, error)
 
     def refuse(self, connection: Connection, error: PeerError) -> None:
         """Answer with what the error says, and part."""
@@ -216,22 +223,27 @@ class Front:
         return connection
 
     def _guard(self, step: Callable[[Connection], bool | None], connection: Connection) -> bool:
-        """Take a step; whatever goes wrong in it costs this connection, and nobody else anything."""
+        try:
+            return bool(step(connection))
+        except BaseException as error:  # noqa: BLE001 - sorted there
+            return self._failed(connection, error)
+
+    def _failed(self, connection: Connection, error: BaseException) -> bool:
+        """Deal with what went wrong in a step: it costs this connection, and nobody else anything."""
         registry = self.registry
         try:
-            try:
-                return bool(step(connection))
-            except PeerError as error:
+            if isinstance(error, PeerError):
                 return self._refuse(connection, error)
+            raise error
         except ConnectionAbortedError:
             registry.abort(connection, "aborted")
         except ConnectionError:
             registry.end(connection, "reset")
-        except Exception as error:  # noqa: BLE001 - a bug is reported, and the server goes on
+        except Exception as failure:  # noqa: BLE001 - a bug is reported, and the server goes on
             if connection.state is State.CLOSED:
                 # The server was stopped under a request that ran too long; there is nobody to answer any more.
                 return False
-            self._observer.broken(connection, error)
+            self._observer.broken(connection, failure)
             registry.end(connection, "error")
         except BaseException:
             registry.end(connection, "error")
@@ -243,10 +255,6 @@ class Front:
             outcome = self._steps[connection.state](connection)
             if outcome is not None:
                 return outcome
-
-    def _run(self, connection: Connection) -> bool:
-        outcome = self._exchanges.run(connection)
-        return self._advance(connection) if outcome is None else outcome
 
     def _refuse(self, connection: Connection, error: PeerError) -> bool:
         self._accounting.refused(error.reason)

@@ -109,8 +109,13 @@ class Registry:
 
     def wait_idle(self, connection: Connection, want: Want, deadline: float) -> None:
         """Give the connection up between two requests."""
-        self._idle[connection.fd] = connection
-        self.wait(connection, want, deadline)
+        if self.draining:
+            self.part(connection, "stopped")
+            return
+        if self.deadlines.set(connection.alarm, deadline):
+            self.on_earlier_deadline()
+        self._idle[connection.fd] = self._waiting[connection.fd] = connection
+        self._arm(connection, write=want is Want.WRITE)
         if len(self._idle) > self._max_idle:
             self.evict()
 

@@ -96,6 +96,10 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         """Return whether part of a request has arrived."""
         return self.reader.has_begun()
 
+    def has_rest(self) -> bool:
+        """Return whether something arrived behind the last request."""
+        return self.reader.has_rest()
+
     def interim(self) -> bytes:
         """Return the 100 (Continue) that a client waits for, once."""
         message = self.reader.message

@@ -7,12 +7,15 @@ a WSGI environ, and the size of everything that is not content.
 Every message ends with an empty line or with content of a known length, so the bytes are handed to llhttp in pieces
 that end where a message may end. That way it never sees the bytes of the next request (pipelining, RFC 9112, 9.3.2),
 which are still ours when this one has been answered.
+
+Clients say nearly the same with every request on a connection: the fields that the last request had mean the same when
+they come again byte for byte, so of such a head the request line alone is read, and nothing of one that is all the same.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 
@@ -20,6 +23,9 @@ from secureserve.errors import BadRequest, BodyTooLarge, HeadTooLarge
 from secureserve.front.connection import Need
 from secureserve.front.head import HeadCutter
 from secureserve.http.host import parse_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Limits", "Message", "MessageReader", "environ_name"]
 
@@ -43,6 +49,8 @@ _OF_THE_HEAD: Final = frozenset({"HTTP_CONNECTION", "HTTP_EXPECT", "HTTP_HOST", 
 
 _KEPT: Final = 1024
 _KEPT_SIZE: Final = 64
+_KEPT_HEAD_SIZE: Final = 2048
+"""Bytes of a head that a connection remembers until the next one; larger ones it forgets."""
 _names: Final[dict[bytes, str]] = {}
 """Field names as they were sent, and what a WSGI environ calls them: a cache of up to `_KEPT` short ones."""
 _hosts: Final[set[str]] = set()
@@ -90,6 +98,7 @@ class Message:
     """
 
     # Defaults belong to the class: most requests change few of them.
+    trailers: Sequence[tuple[str, str]] = ()
     method = b""
     target = b""
     version = (1, 1)
@@ -101,7 +110,9 @@ class Message:
 
     def __init__(self) -> None:
         self.environ_fields: dict[str, str] = {}
-        self.trailers: list[tuple[str, str]] = []
+
+
+_NOTHING_READ: Final = Message()
 
 
 class MessageReader:
@@ -121,6 +132,9 @@ class MessageReader:
         "_cutter",
         "_framing",
         "_head_done",
+        "_last",
+        "_last_fields",
+        "_last_head",
         "_limits",
         "_overlap",
         "_parser",
@@ -134,11 +148,14 @@ class MessageReader:
         self._cutter = HeadCutter(limits.max_head_size, limits.max_line_size)
         self._parser: Any = httptools.HttpRequestParser(self)
         self._rest = b""
+        # The last head that may be remembered, what it has behind its request line, and what was read of it.
+        self._last_head = self._last_fields = b""
+        self._last = _NOTHING_READ
         self.next()
 
     def next(self) -> None:
         """Forget the request that is complete, and make ready for the next."""
-        self.message = Message()
+        self.message = _NOTHING_READ
         self.gathered = 0
         self._content: bytes | bytearray = b""
         self._framing = FRAMING_ALLOWANCE
@@ -148,6 +165,10 @@ class MessageReader:
     def has_begun(self) -> bool:
         """Return whether part of a request has arrived."""
         return self._head_done or bool(self._cutter)
+
+    def has_rest(self) -> bool:
+        """Return whether something arrived behind the last request, and waits for `feed` to look at it."""
+        return bool(self._rest)
 
     def feed(self, data: bytes) -> Need:
         """Take what arrived, and what had arrived behind the last request.
@@ -201,11 +222,41 @@ class MessageReader:
 
     def _read_head(self, head: bytes) -> None:
         self._head_done = True
-        if head.count(b"\n") - 2 > self._limits.max_fields:
+        if head == self._last_head:
+            self.message = self._last
+            return
+        message = self.message = Message()
+        line_end = head.find(b"\r\n")
+        version = _VERSIONS.get(head[line_end - _VERSION_SIZE : line_end])
+        fields = head[line_end:]
+        unread = head
+        if version == (1, 1) and fields == self._last_fields:
+            message.environ_fields = self._last.environ_fields
+            unread = head[:line_end] + _END
+        elif head.count(b"\n") - 2 > self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} header fields.", status=431)
+        self._parse_head(head, unread)
+        message = self.message
+        # llhttp lets more than one space pass, other protocols, and a line without any.
+        if version is None or line_end != len(message.method) + len(message.target) + _SPACES + _VERSION_SIZE:
+            raise _refusal(head, None)
+        message.version = version
+        self._check_head(message)
+        if (
+            message.complete
+            and message.keep_alive
+            and version == (1, 1)
+            and message.content_length is None
+            and "HTTP_UPGRADE" not in message.environ_fields
+            and len(head) <= _KEPT_HEAD_SIZE
+        ):
+            self._last_head, self._last_fields, self._last = head, fields, message
+
+    def _parse_head(self, head: bytes, unread: bytes) -> None:
+        """Let llhttp read what is not known of a head."""
         try:
             try:
-                self._parser.feed_data(head)
+                self._parser.feed_data(unread)
             except httptools.HttpParserUpgrade:
                 self._read_head_without_upgrade(head)
         except httptools.HttpParserError as error:
@@ -213,14 +264,6 @@ class MessageReader:
                 # For whoever answers: a refused HEAD gets no text either.
                 self.message.method = found["method"]
             raise _refusal(head, error) from None
-        message = self.message
-        line_end = head.find(b"\r\n")
-        version = _VERSIONS.get(head[line_end - _VERSION_SIZE : line_end])
-        # llhttp lets more than one space pass, other protocols, and a line without any.
-        if version is None or line_end != len(message.method) + len(message.target) + _SPACES + _VERSION_SIZE:
-            raise _refusal(head, None)
-        message.version = version
-        self._check_head(message)
 
     def _read_head_without_upgrade(self, head: bytes) -> None:
         """Read it again without the Upgrade field, which a server may ignore (RFC 9110, 7.8) and this one does."""
@@ -314,12 +357,12 @@ class MessageReader:
     # The content.
 
     def _add_trailer(self, name: str, value: str) -> None:
-        trailers = self.message.trailers
+        message = self.message
         if name in _OF_THE_HEAD:
             raise BadRequest("The trailers have a field that belongs in the head.")
-        if len(trailers) == self._limits.max_fields:
+        if len(message.trailers) == self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} trailer fields.", status=431)
-        trailers.append((name, value))
+        message.trailers = [*message.trailers, (name, value)]
 
     def _check_size(self, size: int) -> None:
         limit = self._limits.max_body_size
