@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "AccountMade",
     "CertificateObtained",
     "CredentialExpiring",
     "CredentialRotated",
@@ -132,6 +133,21 @@ class CredentialExpiring:
     fingerprint: str
     not_after: datetime
     remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMade:
+    """A certificate authority has a new account of ours.
+
+    Args:
+        authority: The authority's name.
+        url: What it calls the account.
+        contact: URLs to reach its owner.
+    """
+
+    authority: str
+    url: str
+    contact: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
