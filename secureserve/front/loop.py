@@ -231,23 +231,22 @@ class Front:
     def _failed(self, connection: Connection, error: BaseException) -> bool:
         """Deal with what went wrong in a step: it costs this connection, and nobody else anything."""
         registry = self.registry
-        try:
-            if isinstance(error, PeerError):
+        if isinstance(error, PeerError):
+            try:
                 return self._refuse(connection, error)
-            raise error
-        except ConnectionAbortedError:
+            except BaseException as failure:  # noqa: BLE001 - sorted as any other
+                error = failure
+        if isinstance(error, ConnectionAbortedError):
             registry.abort(connection, "aborted")
-        except ConnectionError:
+        elif isinstance(error, ConnectionError):
             registry.end(connection, "reset")
-        except Exception as failure:  # noqa: BLE001 - a bug is reported, and the server goes on
-            if connection.state is State.CLOSED:
-                # The server was stopped under a request that ran too long; there is nobody to answer any more.
-                return False
-            self._observer.broken(connection, failure)
+        elif not isinstance(error, Exception):
             registry.end(connection, "error")
-        except BaseException:
+            raise error
+        elif connection.state is not State.CLOSED:
+            # Else the server was stopped under a request that ran too long, and there is nobody to answer any more.
+            self._observer.broken(connection, error)
             registry.end(connection, "error")
-            raise
         return False
 
     def _advance(self, connection: Connection) -> bool:

@@ -120,11 +120,9 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
         elif self.started_response:
             raise RuntimeError("start_response was called a second time, without exc_info.")
         try:
-            req.status = status.encode("latin-1")
-            req.outheaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        except AttributeError:
+            req.begin_response(status, headers)
+        except (AttributeError, TypeError):
             raise TypeError("Status and header fields given to start_response are of type str (PEP 3333).") from None
-        req.check_response()
         self.started_response = True
         return self.write
 

@@ -8,8 +8,8 @@ Every message ends with an empty line or with content of a known length, so the 
 that end where a message may end. That way it never sees the bytes of the next request (pipelining, RFC 9112, 9.3.2),
 which are still ours when this one has been answered.
 
-Clients say nearly the same with every request on a connection: the fields that the last request had mean the same when
-they come again byte for byte, so of such a head the request line alone is read, and nothing of one that is all the same.
+Clients say nearly the same with every request on a connection. Fields that come again byte for byte mean the same, so of
+a head that has those of the last one only the request line is read, and nothing of one that is all the same.
 """
 
 from __future__ import annotations
@@ -207,6 +207,16 @@ class MessageReader:
         self._content = b""
         return content
 
+    def missing(self) -> int:
+        """Return how much of content of declared length has not arrived, which may be read past this reader."""
+        length = self.message.content_length
+        return 0 if length is None else length - self.gathered
+
+    def skip(self, size: int) -> None:
+        """Take note that so much of the `missing` content has been read past this reader."""
+        self.gathered += size
+        self._end_declared()
+
     def _needed(self) -> Need:
         message, limits = self.message, self._limits
         if message.complete or self.gathered >= limits.max_gathered_size:
@@ -374,7 +384,8 @@ class MessageReader:
         if length is not None:
             remaining = length - self.gathered
             self._rest = data[remaining:]
-            self._parse(data[:remaining])
+            self.on_body(data[:remaining])
+            self._end_declared()
             return
         # The end of chunked content is an empty line, which may have begun in what was read before.
         joined = self._overlap + data
@@ -391,6 +402,12 @@ class MessageReader:
                 return
             read, searched = stop, found + 2
         self._overlap = joined[1 - len(_END) :]
+
+    def _end_declared(self) -> None:
+        if self.gathered == self.message.content_length:
+            self.message.complete = True
+            # The old one, which was not shown the content, still waits for it.
+            self._parser = httptools.HttpRequestParser(self)
 
     def _parse(self, piece: bytes) -> None:
         try:

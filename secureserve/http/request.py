@@ -13,9 +13,11 @@ import cheroot.server
 
 from secureserve.errors import PeerError
 from secureserve.http.body import open_body
-from secureserve.http.fields import ResponseFields, check_status
+from secureserve.http.fields import ResponseFields, status_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from secureserve.front.connection import Source
     from secureserve.http.connection import HTTPConnection
     from secureserve.http.server import HTTPServer
@@ -67,6 +69,8 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
     lost: ConnectionError | None = None
     _head = b""
     _fields: ResponseFields | None = None
+    _given: Sequence[tuple[str, str]] = ()
+    _outheaders: list[tuple[bytes, bytes]] | None = None
     _inheaders: dict[bytes, bytes] | None = None
 
     def __init__(self, server: HTTPServer, conn: HTTPConnection) -> None:
@@ -80,7 +84,6 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
             self.authority, self.path, self.qs = _split_target(message.target)
         self.rfile = open_body(conn.reader, conn.connection, self._continue)
         self.close_connection = not message.keep_alive
-        self.outheaders: list[tuple[bytes, bytes]] = []
         self._without_content = message.method == b"HEAD"
 
     @property
@@ -102,6 +105,18 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
     def chunked_read(self) -> bool:
         """Whether the request's body came in chunks."""
         return self.message.chunked
+
+    @property
+    def outheaders(self) -> list[tuple[bytes, bytes]]:
+        """The response's fields as pairs of bytes; a gateway may change them until there is content."""
+        if self._outheaders is None:
+            self._outheaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._given]
+        return self._outheaders
+
+    @outheaders.setter
+    def outheaders(self, fields: list[tuple[bytes, bytes]]) -> None:
+        self._outheaders = fields
+        self._fields = None
 
     @property
     def inheaders(self) -> dict[bytes, bytes]:
@@ -151,15 +166,29 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         elif self._head:
             self._send(b"")
 
+    def begin_response(self, status: str, fields: Sequence[tuple[str, str]]) -> None:
+        """Take `status` and fields as text, in the place of `status` and `outheaders`.
+
+        Raises:
+            ValueError: A status or field that would break the response apart, or that is the server's to set.
+            TypeError: A status or field that is not text.
+        """
+        self.status = status_bytes(status)
+        self._fields = checked = ResponseFields(fields)
+        self._given = fields
+        self._outheaders = None
+        self.declared = checked.content_length
+
     def check_response(self) -> None:
         """Check `status` and `outheaders`.
 
         Raises:
             ValueError: A status or field that would break the response apart, or that is the server's to set.
         """
-        check_status(self.status)
-        self._fields = fields = ResponseFields(self.outheaders)
-        self.declared = fields.content_length
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.outheaders]
+        status_bytes(self.status.decode("latin-1"))
+        self._fields = checked = ResponseFields(fields)
+        self.declared = checked.content_length
 
     def declare(self, length: int) -> None:
         """Declare how much content there is, where the application did not and the status allows any."""
@@ -267,8 +296,8 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         self._send(complete_response(self.conn, self.status, body, head_only=head_only))
 
     def _checked_fields(self) -> ResponseFields:
-        fields = self._fields
-        if fields is None or fields.count != len(self.outheaders):
+        fields, changed = self._fields, self._outheaders
+        if fields is None or (changed is not None and fields.count != len(changed)):
             self.check_response()
             fields = self._fields
             assert fields is not None  # noqa: S101 - made by the check
