@@ -128,7 +128,7 @@ class ACMESource:
         found = [
             Entry(order.place, self._loading(order), required=False)
             for order in orders
-            if order.placeholder or order.given or self._has_certificate(order)
+            if order.placeholder or order.given is not None or self._has_certificate(order)
         ]
         if not found and self._default_names:
             found.append(Entry("ACME placeholder", lambda: self._placeholder(self._default_names)))
@@ -137,6 +137,11 @@ class ACMESource:
     def paths(self) -> Sequence[Path]:
         """Return what to watch: another process may obtain certificates as well."""
         return self.storage.paths()
+
+    def has_given(self, names: Sequence[str], credential: Credential) -> bool:
+        """Return whether a credential is what was last handed over for a set of names."""
+        order = self._orders.get(canonical_names(names))
+        return order is not None and order.given == credential
 
     def is_placeholder(self, credential: Credential) -> bool:
         """Return whether a credential stands in for one that is still to be obtained."""
@@ -152,10 +157,10 @@ class ACMESource:
             stored = self.certificates.best(order.names)
         except CredentialError as error:
             problem = error
-        if stored is not None and (order.given or self._has_begun(stored, order)):
-            order.given = True
+        if stored is not None and (order.given is not None or self._has_begun(stored, order)):
+            order.given = stored.credential
             return stored.credential
-        if order.given:
+        if order.given is not None:
             message = f"The certificate for {', '.join(order.names)} is gone from {self.storage}."
             raise problem or NoCredential(message)
         if problem is not None:
@@ -197,7 +202,7 @@ class _Order:
     def __init__(self, names: tuple[str, ...], *, placeholder: bool = True) -> None:
         self.names = names
         self.placeholder = placeholder
-        self.given = False
+        self.given: Credential | None = None
         self._said: set[str] = set()
 
     @property

@@ -1,0 +1,272 @@
+"""`Attempts`: one attempt to obtain a certificate, from the first authority that gives one.
+
+An authority that asked to be left alone is passed over until its time has come. One that found fault with an order is
+asked again only when its staging environment, whose limits are generous, no longer does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from secureserve.acme import renewal
+from secureserve.acme.storage import Key
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import IssuanceError, StorageError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+
+    from secureserve.acme.authorities import Authority
+    from secureserve.acme.charge import Charge
+    from secureserve.acme.renewal import RenewalInformation
+    from secureserve.acme.storage import Storage
+    from secureserve.certificates.credential import Credential
+    from secureserve.clock import Clock
+
+__all__ = ["Attempts", "IssuerLike", "Obtained", "Paused", "Refused"]
+
+_LOGGER: Final = logging.getLogger("secureserve.error")
+
+_PREFIX: Final = "urn:ietf:params:acme:error:"
+
+_NOT_OUR_FAULT: Final = frozenset({"rateLimited", "serverInternal", "badNonce"})
+"""Problems (RFC 8555, 6.7) that say nothing about the order: trying it elsewhere first would not help."""
+
+
+class IssuerLike(Protocol):
+    """What obtains certificates from one authority.
+
+    Threads: any; several orders may be under way at once.
+    """
+
+    @property
+    def authority(self) -> Authority:
+        """Which one."""
+
+    def obtain(
+        self,
+        names: Sequence[str],
+        *,
+        replaces: Credential | None = None,
+        progress: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Credential:
+        """Obtain a certificate; return soon when `cancelled` is set.
+
+        Raises:
+            IssuanceError: The authority did not issue.
+            StorageError: What has to be stored on the way could not be.
+        """
+
+    def renewal_information(self, credential: Credential) -> RenewalInformation | None:
+        """Return when the authority would like a certificate to be renewed; None where it does not say.
+
+        Raises:
+            IssuanceError: It could not be asked.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """An authority has issued.
+
+    Args:
+        authority: Which one.
+        credential: The certificate with its key.
+    """
+
+    authority: Authority
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nobody was asked, because every authority is to be left alone for a while.
+
+    Args:
+        seconds: For how long the first of them is.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No authority issued.
+
+    Args:
+        authority: The one that was asked last.
+        error: What it said.
+    """
+
+    authority: Authority
+    error: IssuanceError
+
+
+class Attempts:
+    """Asks authorities for certificates.
+
+    Args:
+        issuers: Whom to ask; each further one only when those before it do not issue.
+        storage: Where it is written down which authority is to be left alone, so that a restart does not forget it.
+        staging: Who tries an order out first after a failure, by the URL of the directory that failed.
+        clock: What measures pauses.
+
+    Threads: any; one at a time for each charge.
+    """
+
+    def __init__(
+        self,
+        issuers: Sequence[IssuerLike],
+        storage: Storage,
+        *,
+        staging: Mapping[str, IssuerLike] = MappingProxyType({}),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.issuers = tuple(issuers)
+        self._storage = storage
+        self._staging = dict(staging)
+        self._clock = clock
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The URLs of the directories of the authorities."""
+        return tuple(issuer.authority.directory_url for issuer in self.issuers)
+
+    def issuer_of(self, authority: str) -> IssuerLike | None:
+        """Return who speaks to an authority, by the URL of its directory; None when nobody does."""
+        return next((issuer for issuer in self.issuers if issuer.authority.directory_url == authority), None)
+
+    def make(self, charge: Charge, *, progress: Callable[[str], None] | None = None) -> Obtained | Paused | Refused:
+        """Make one attempt.
+
+        Args:
+            charge: What for.
+            progress: Told what is being done.
+
+        Raises:
+            StorageError: What has to be stored on the way could not be.
+        """
+        refused: Refused | None = None
+        pauses: list[float] = []
+        for issuer in self.issuers:
+            authority = issuer.authority
+            pause = self._pause_of(charge, authority)
+            if pause > 0:
+                pauses.append(pause)
+                continue
+            try:
+                self._rehearse(charge, authority, progress)
+                credential = self._obtain(charge, issuer, progress)
+            except _Rehearsed as rehearsal:
+                refused = Refused(rehearsal.authority, rehearsal.error)
+            except IssuanceError as error:
+                if charge.cancelled.is_set():
+                    return Refused(authority, error)
+                self._note(charge, authority, error)
+                refused = Refused(authority, error)
+            else:
+                return Obtained(authority, credential)
+            if charge.cancelled.is_set():
+                return refused
+        return refused or Paused(min(pauses, default=renewal.LONGEST_PAUSE))
+
+    def tidy(self, charge: Charge, authority: str) -> None:
+        """Forget order and pause of a success, now that its certificate is stored."""
+        for key in (Key.order(authority, charge.names), Key.pause(authority, charge.names)):
+            with contextlib.suppress(StorageError):
+                self._storage.delete(key)
+
+    def _obtain(self, charge: Charge, issuer: IssuerLike, progress: Callable[[str], None] | None) -> Credential:
+        stored = charge.stored
+        replaced = None
+        if stored is not None and stored.authority == issuer.authority.directory_url:
+            replaced = stored.credential
+        try:
+            return issuer.obtain(charge.names, replaces=replaced, progress=progress, cancelled=charge.cancelled)
+        except IssuanceError as error:
+            if replaced is None or _kind(error) != "alreadyReplaced":
+                raise
+        # Somebody else has replaced it, and did not share the result with us.
+        return issuer.obtain(charge.names, progress=progress, cancelled=charge.cancelled)
+
+    def _rehearse(self, charge: Charge, authority: Authority, progress: Callable[[str], None] | None) -> None:
+        """See that staging issues, if the authority refused the last time; a staging that is not there does not count.
+
+        Raises:
+            _Rehearsed: It still does not issue.
+        """
+        staging = self._staging.get(authority.directory_url)
+        if staging is None or authority.directory_url not in charge.to_rehearse:
+            return
+        try:
+            staging.obtain(charge.names, progress=progress, cancelled=charge.cancelled)
+        except IssuanceError as error:
+            if charge.cancelled.is_set():
+                raise
+            self._note(charge, staging.authority, error)
+            if _is_about_order(error):
+                raise _Rehearsed(staging.authority, error) from error
+        else:
+            self.tidy(charge, staging.authority.directory_url)
+            _LOGGER.info("%s issues for %s now; asking %s", staging.authority, ", ".join(charge.names), authority)
+        charge.to_rehearse.discard(authority.directory_url)
+
+    def _note(self, charge: Charge, authority: Authority, error: IssuanceError) -> None:
+        """Remember what an authority said, so that it is not asked too soon, nor with the same mistake."""
+        url = authority.directory_url
+        seconds = renewal.pause_after(error.retry_after, rate_limited=_kind(error) == "rateLimited")
+        charge.paused[url] = self._clock.monotonic() + seconds
+        if _is_about_order(error):
+            charge.to_rehearse.add(url)
+        # A process that is started again and again must not ask each time, either.
+        until = self._clock.now() + timedelta(seconds=max(seconds, renewal.FIRST_RETRY))
+        with contextlib.suppress(StorageError):
+            self._storage.put(
+                Key.pause(url, charge.names), json.dumps({"until": until.isoformat(), "why": str(error)[:500]}).encode()
+            )
+
+    def _pause_of(self, charge: Charge, authority: Authority) -> float:
+        """Return for how many seconds an authority, or the staging that comes first, is still to be left alone."""
+        urls = [authority.directory_url]
+        if authority.directory_url in charge.to_rehearse and authority.directory_url in self._staging:
+            urls.append(self._staging[authority.directory_url].authority.directory_url)
+        return max(self._pause(charge, url) for url in urls)
+
+    def _pause(self, charge: Charge, authority: str) -> float:
+        if authority not in charge.paused:
+            charge.paused[authority] = self._clock.monotonic() + self._written_pause(charge, authority)
+        return charge.paused[authority] - self._clock.monotonic()
+
+    def _written_pause(self, charge: Charge, authority: str) -> float:
+        with contextlib.suppress(StorageError, ValueError, KeyError, TypeError, OverflowError):
+            written = self._storage.get(Key.pause(authority, charge.names))
+            if written is not None:
+                until = datetime.fromisoformat(json.loads(written)["until"]).astimezone(timezone.utc)
+                return renewal.remaining_pause(until, now=self._clock.now())
+        return 0.0
+
+
+class _Rehearsed(Exception):
+    """Staging refused, so the real authority was not asked."""
+
+    def __init__(self, authority: Authority, error: IssuanceError) -> None:
+        self.authority = authority
+        self.error = error
+        super().__init__(str(error))
+
+
+def _kind(error: IssuanceError) -> str:
+    return (error.problem_type or "").removeprefix(_PREFIX)
+
+
+def _is_about_order(error: IssuanceError) -> bool:
+    """Return whether the authority found fault with what was asked, rather than being unable to answer."""
+    return bool(error.problem_type) and _kind(error) not in _NOT_OUR_FAULT
