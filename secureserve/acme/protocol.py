@@ -10,9 +10,12 @@ from typing import Any, Final
 from secureserve.errors import ConfigurationError
 
 try:
-    import josepy
     import requests
     from acme import challenges, client, errors, jws, messages
+    from josepy.errors import Error as JOSEError
+    from josepy.json_util import JSONObjectWithFields, field
+    from josepy.jwa import ES256, ES384, RS256, JWASignature
+    from josepy.jwk import JWK, JWKEC, JWKRSA
 except ImportError as error:
     raise ConfigurationError(
         "acme",
@@ -22,12 +25,19 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "ES256",
+    "ES384",
+    "JWK",
+    "JWKEC",
+    "JWKRSA",
+    "RS256",
+    "JOSEError",
+    "JWASignature",
     "KeyChange",
     "NewOrder",
     "challenges",
     "client",
     "errors",
-    "josepy",
     "jws",
     "messages",
     "requests",
@@ -39,14 +49,14 @@ TLS_ALPN_01: Final = "tls-alpn-01"
 class NewOrder(messages.NewOrder):
     """An order that may say which certificate it replaces (RFC 9773, 5)."""
 
-    replaces: str | None = josepy.field("replaces", omitempty=True)
+    replaces: str | None = field("replaces", omitempty=True)
 
 
-class KeyChange(josepy.JSONObjectWithFields):
+class KeyChange(JSONObjectWithFields):
     """What the inner request of a key roll-over says (RFC 8555, 7.3.5)."""
 
-    account: str = josepy.field("account")
-    old_key: josepy.JWK = josepy.field("oldKey")
+    account: str = field("account")
+    old_key: JWK = field("oldKey")
 
 
 if TLS_ALPN_01 not in challenges.Challenge.TYPES:
@@ -64,7 +74,7 @@ if TLS_ALPN_01 not in challenges.Challenge.TYPES:
         typ = TLS_ALPN_01
         response_cls = TLSALPN01Response
 
-        def validation(self, account_key: josepy.JWK, **_kwargs: Any) -> str:
+        def validation(self, account_key: JWK, **_kwargs: Any) -> str:
             """Return what the certificate of the challenge holds the digest of."""
             return self.key_authorization(account_key)
 

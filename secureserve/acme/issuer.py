@@ -1,0 +1,463 @@
+"""`Issuer`: obtains certificates from one authority: account, order, proofs, finalisation, choice of the chain.
+
+An order is stored before the first proof and stays stored until its certificate is, so that whatever ends this process,
+the next one goes on with it: an authority limits how many new orders there may be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.acme.account import Account
+from secureserve.acme.client import Client
+from secureserve.acme.orders import PendingOrder
+from secureserve.acme.problems import problem_error, translated
+from secureserve.acme.protocol import JWK, JOSEError, messages
+from secureserve.acme.proving import ProofFailed, Prover
+from secureserve.acme.renewal import RenewalInformation
+from secureserve.acme.storage import Key, canonical_names
+from secureserve.acme.waiting import Patience
+from secureserve.certificates.credential import Credential
+from secureserve.certificates.issuance import (
+    KEY_TYPES,
+    certificate_request,
+    issuer_names,
+    new_key,
+    private_key_pem,
+    renewal_identifier,
+)
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import ConfigurationError, CredentialError, IssuanceError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from secureserve.acme.authorities import Authority, ExternalAccount
+    from secureserve.acme.solvers import Solver
+    from secureserve.acme.storage import Storage
+    from secureserve.clock import Clock
+
+__all__ = ["Issuer"]
+
+_LOGGER: Final = logging.getLogger("secureserve.error")
+
+PROOF_TIMEOUT: Final = 180.0
+"""Seconds that an authority may take to look at all proofs of an order."""
+ISSUANCE_TIMEOUT: Final = 180.0
+"""Seconds that it may take to issue."""
+
+_GONE: Final = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "orderNotReady"})
+"""How authorities answer for an order that they do not know (any more)."""
+_NOT_REPLACEABLE: Final = frozenset({"alreadyReplaced", "conflict", "malformed", "unauthorized"})
+"""How they answer for a certificate that cannot be replaced: RFC 9773 (5), and what came before it."""
+
+
+class Issuer:
+    """Obtains certificates from one authority.
+
+    Args:
+        authority: From whom.
+        storage: Where the account and orders under way are kept.
+        solvers: What can answer challenges.
+        contact: E-mail addresses to reach the owner of the account.
+        accept_terms: Whether the owner agrees to the authority's terms of service.
+        external_account: The account at the authority's web site to bind the account to.
+        profile: The certificate profile to ask for; None for the authority's default.
+        preferred_chain: The common name of the issuer that the chain should end with, where there are several chains.
+        key_type: The kind of a certificate's key, one of `KEY_TYPES`.
+        clock: What tells the time.
+        publish_event: Told of a new account.
+
+    Raises:
+        ConfigurationError: There is no such kind of key, or a contact is no address.
+
+    Threads: any, several orders at once. Whoever obtains holds the storage's lock on the names.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        storage: Storage,
+        solvers: Sequence[Solver],
+        *,
+        contact: Sequence[str] = (),
+        accept_terms: bool = False,
+        external_account: ExternalAccount | None = None,
+        profile: str | None = None,
+        preferred_chain: str | None = None,
+        key_type: str = "ecdsa",
+        clock: Clock = SYSTEM_CLOCK,
+        publish_event: Callable[[object], None] | None = None,
+    ) -> None:
+        if key_type not in KEY_TYPES:
+            raise ConfigurationError(
+                "acme_key_type", key_type, "is no kind of key", f"Write one of {', '.join(KEY_TYPES)}."
+            )
+        self.authority = authority
+        self.solvers = tuple(solvers)
+        self.profile = profile
+        self.preferred_chain = preferred_chain
+        self.key_type = key_type
+        self.account = Account(
+            authority,
+            storage,
+            contact=contact,
+            accept_terms=accept_terms,
+            external_account=external_account,
+            clock=clock,
+            publish_event=publish_event,
+        )
+        self._storage = storage
+        self._clock = clock
+        self._publish = publish_event
+        self._random = random.SystemRandom()
+        self._worked: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Issuer of {self.authority}>"
+
+    def staging(self) -> Issuer | None:
+        """Return an issuer that is like this one, but for the authority's staging twin; None where it has none."""
+        if self.authority.staging is None:
+            return None
+        return Issuer(
+            self.authority.staging,
+            self._storage,
+            self.solvers,
+            contact=self.account.contact,
+            accept_terms=self.account.accept_terms,
+            external_account=self.account.external_account,
+            profile=self.profile,
+            preferred_chain=None,
+            key_type=self.key_type,
+            clock=self._clock,
+            publish_event=self._publish,
+        )
+
+    def obtain(
+        self,
+        names: Sequence[str],
+        *,
+        replaces: Credential | None = None,
+        progress: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Credential:
+        """Obtain a certificate. It is not stored: that is the caller's to do, and then to call `settle`.
+
+        An order for the same names that was interrupted is gone on with.
+
+        Args:
+            names: What it is for: host names, wildcards, IP addresses.
+            replaces: The certificate that it will replace, which the authority is told of (RFC 9773, 5).
+            progress: Told, in a few words each time, what is going on.
+            cancelled: Set when it is to end early. A request that is under way ends first, in bounded time.
+
+        Raises:
+            IssuanceError: None was issued.
+            StorageError: The account or the order cannot be kept.
+            ValueError: A name is malformed, or there is none.
+        """
+        wanted = canonical_names(names)
+        if not wanted:
+            raise ValueError("a certificate is for at least one name")
+        calling_off = cancelled or threading.Event()
+        client = self.account.connect(calling_off)
+        try:
+            return self._obtain(client, wanted, replaces, progress or (lambda _text: None), calling_off)
+        except IssuanceError as error:
+            if error.problem_name != "accountDoesNotExist":
+                raise
+        finally:
+            client.close()
+        client = self.account.make_anew(calling_off)
+        try:
+            return self._obtain(client, wanted, replaces, progress or (lambda _text: None), calling_off)
+        finally:
+            client.close()
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Forget the order for some names, whose certificate is stored now.
+
+        Raises:
+            StorageError: The storage cannot be changed.
+        """
+        PendingOrder.forget(self.authority, self._storage, canonical_names(names))
+
+    def renewal_information(self, credential: Credential) -> RenewalInformation | None:
+        """Return when the authority would like a certificate to be renewed (RFC 9773).
+
+        Args:
+            credential: The certificate, which this authority has issued.
+
+        Returns:
+            None where the authority does not say such things, or not of this certificate.
+
+        Raises:
+            IssuanceError: It cannot be asked, or its answer makes no sense.
+        """
+        identifier = renewal_identifier(credential.leaf)
+        if identifier is None:
+            return None
+        client = Client(self.authority, None, clock=self._clock)
+        try:
+            found = client.renewal_information(identifier)
+        finally:
+            client.close()
+        if found is None:
+            return None
+        document, retry_after = found
+        with translated(self.authority, "asking for renewal information", self._clock):
+            window = messages.RenewalInfo.from_json(document).suggested_window
+            start, end = window.start, window.end
+            url = document.get("explanationURL")
+            return RenewalInformation(start, end, str(url) if url else None, retry_after)
+
+    def revoke(self, credential: Credential, reason: int = 0) -> None:
+        """Revoke a certificate, as its owner or, where another account ordered it, with its own key.
+
+        Args:
+            credential: The certificate with its key.
+            reason: Why (RFC 5280, 5.3.1): 0 unspecified, 1 key compromise, 3 affiliation changed, 4 superseded,
+                5 cessation of operation.
+
+        Raises:
+            IssuanceError: The authority refuses.
+            StorageError: The storage cannot be read or changed.
+        """
+        if self.account.url is None or not self._revoke_as_owner(credential, reason):
+            self._revoke_with(Client(self.authority, _signing_key(credential), clock=self._clock), credential, reason)
+        if credential.names:
+            self.settle(credential.names)
+
+    def _revoke_as_owner(self, credential: Credential, reason: int) -> bool:
+        try:
+            self._revoke_with(self.account.connect(), credential, reason)
+        except IssuanceError as error:
+            if error.problem_name in {"unauthorized", "accountDoesNotExist"}:
+                return False
+            raise
+        return True
+
+    def _revoke_with(self, client: Client, credential: Credential, reason: int) -> None:
+        try:
+            client.revoke(credential.leaf, reason)
+        finally:
+            client.close()
+
+    def _obtain(
+        self,
+        client: Client,
+        wanted: tuple[str, ...],
+        replaces: Credential | None,
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+    ) -> Credential:
+        failed: frozenset[tuple[str, bool, str]] = frozenset()
+        pending = resumed = self._resumable(client, wanted, replaces, progress)
+        while True:
+            pending = pending or self._order(client, wanted, replaces, progress)
+            try:
+                credential = self._complete(client, pending, failed, progress, cancelled)
+                if pending is not resumed or not self._is_known(credential.fingerprint, wanted, replaces):
+                    return credential
+                self.settle(wanted)
+                pending = None
+            except ProofFailed as error:
+                self.settle(wanted)
+                # An order is lost with the first proof that fails, so another way to prove it takes another order.
+                failed |= error.failed
+                if not error.may_try_otherwise:
+                    raise
+                progress(f"{error} Trying another way.")
+                pending = None
+
+    def _resumable(
+        self, client: Client, wanted: tuple[str, ...], replaces: Credential | None, progress: Callable[[str], None]
+    ) -> PendingOrder | None:
+        """Return the order that was interrupted, where it can be gone on with."""
+        pending = PendingOrder.load(self.authority, self._storage, wanted)
+        if pending is None:
+            return None
+        fits = (pending.account_url, pending.key_type, pending.profile) == (
+            client.account_url,
+            self.key_type,
+            self.profile,
+        )
+        if not fits or self._is_known(pending.fingerprint, wanted, replaces):
+            self.settle(wanted)
+            return None
+        try:
+            order, _ = client.order(pending.url)
+        except IssuanceError as error:
+            if error.problem_name not in _GONE:
+                raise
+            self.settle(wanted)
+            return None
+        if order.status.name not in {"pending", "ready", "processing", "valid"}:
+            self.settle(wanted)
+            return None
+        progress(f"going on with the order for {', '.join(wanted)}")
+        return pending
+
+    def _is_known(self, fingerprint: str | None, wanted: tuple[str, ...], replaces: Credential | None) -> bool:
+        """Return whether a certificate has arrived where it belongs, so that another one is wanted."""
+        if fingerprint is None:
+            return False
+        if replaces is not None and replaces.fingerprint == fingerprint:
+            return True
+        stored = self._storage.get(Key.certificate(self.authority.directory_url, wanted))
+        if stored is None:
+            return False
+        try:
+            return Credential.from_pem(stored).fingerprint == fingerprint
+        except CredentialError:
+            return False
+
+    def _order(
+        self, client: Client, wanted: tuple[str, ...], replaces: Credential | None, progress: Callable[[str], None]
+    ) -> PendingOrder:
+        if self.profile is not None and client.profiles and self.profile not in client.profiles:
+            remedy = f"Set acme_profile to one of {', '.join(client.profiles)}, or leave it out."
+            raise IssuanceError(
+                f"{self.authority} has no certificate profile {self.profile!r}. {remedy}",
+                problem_type="urn:ietf:params:acme:error:invalidProfile",
+                remedy=remedy,
+            )
+        progress(f"ordering a certificate for {', '.join(wanted)} from {self.authority}")
+        identifier = None
+        if replaces is not None and client.has_renewal_information:
+            identifier = renewal_identifier(replaces.leaf)
+        try:
+            url, _ = client.new_order(wanted, profile=self.profile, replaces=identifier)
+        except IssuanceError as error:
+            if identifier is None or error.problem_name not in _NOT_REPLACEABLE:
+                raise
+            url, _ = client.new_order(wanted, profile=self.profile)
+        key = private_key_pem(new_key(self.key_type))
+        pending = PendingOrder(url, client.account_url or "", wanted, key, self.key_type, self.profile)
+        pending.store(self.authority, self._storage)
+        return pending
+
+    def _complete(
+        self,
+        client: Client,
+        pending: PendingOrder,
+        failed: frozenset[tuple[str, bool, str]],
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+    ) -> Credential:
+        """Bring an order to its end: see where it stands, do what is next, look again."""
+        patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
+        shown = ", ".join(pending.names)
+        proved = asked = False
+        while True:
+            patience.require(f"obtaining a certificate for {shown}")
+            order, wait = client.order(pending.url)
+            status = order.status.name
+            if status == "valid" and order.certificate:
+                progress("downloading the certificate")
+                return self._download(client, pending, order.certificate)
+            if status == "invalid":
+                self.settle(pending.names)
+                raise self._failure(order, shown)
+            if status == "pending" and not proved:
+                self._prove(client, order, failed, progress, cancelled)
+                proved = True
+                patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
+                continue
+            if status == "ready" and not asked:
+                progress("asking for the certificate")
+                asked = self._finalize(client, pending, order)
+                continue
+            if not patience.pause(f"waiting for {self.authority} to issue", wait):
+                remedy = "The order stays, and is gone on with at the next attempt."
+                raise IssuanceError(
+                    f"{self.authority} took too long to issue a certificate for {shown}. {remedy}", remedy=remedy
+                )
+
+    def _prove(
+        self,
+        client: Client,
+        order: messages.Order,
+        failed: frozenset[tuple[str, bool, str]],
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+    ) -> None:
+        solvers = self._random.sample(self.solvers, len(self.solvers))
+        solvers.sort(key=lambda solver: solver.challenge_type != self._worked)
+        patience = Patience(self._clock, PROOF_TIMEOUT, cancelled)
+        prover = Prover(client, solvers, patience, failed=failed, progress=progress)
+        prover.prove([str(url) for url in order.authorizations])
+        self._worked = prover.worked[-1] if prover.worked else self._worked
+
+    def _finalize(self, client: Client, pending: PendingOrder, order: messages.Order) -> bool:
+        """Ask for the certificate; return whether the authority has taken the request."""
+        try:
+            client.finalize(pending.url, order, certificate_request(pending.names, pending.private_key))
+        except IssuanceError as error:
+            if error.problem_name == "orderNotReady":
+                return False
+            if error.problem_type is not None and error.problem_name != "serverInternal":
+                self.settle(pending.names)
+            raise
+        return True
+
+    def _failure(self, order: messages.Order, shown: str) -> IssuanceError:
+        doing = f"issuing a certificate for {shown}"
+        if order.error is None:
+            return IssuanceError(f"{self.authority}: {doing}: it gave the order up and did not say why. Try again.")
+        return problem_error(self.authority, doing, order.error.to_json())
+
+    def _download(self, client: Client, pending: PendingOrder, url: str) -> Credential:
+        chains = client.chains(url, alternates=self.preferred_chain is not None)
+        try:
+            found = [Credential.from_pem(one, pending.private_key, origin=self.authority.name) for one in chains]
+        except CredentialError as error:
+            self.settle(pending.names)
+            raise IssuanceError(f"{self.authority} issued what cannot be used: {error}") from error
+        credential = self._preferred(found)
+        missing = [name for name in pending.names if name not in credential.names]
+        if missing:
+            self.settle(pending.names)
+            raise IssuanceError(f"{self.authority} issued a certificate that is not for {', '.join(missing)}.")
+        try:
+            dataclasses.replace(pending, fingerprint=credential.fingerprint).store(self.authority, self._storage)
+        except StorageError as error:
+            _LOGGER.warning("%s The certificate for %s is there all the same.", error, ", ".join(pending.names))
+        return credential
+
+    def _preferred(self, chains: Sequence[Credential]) -> Credential:
+        """Return the chain that ends with the preferred issuer, else one that has it, else the authority's first."""
+        if self.preferred_chain is None:
+            return chains[0]
+        wanted = self.preferred_chain.casefold()
+        issuers = {one: [name.casefold() for name in issuer_names(one)] for one in chains}
+        for chain, found in issuers.items():
+            if found[-1] == wanted:
+                return chain
+        for chain, found in issuers.items():
+            if wanted in found:
+                return chain
+        offered = " and ".join(repr(issuer_names(one)[-1]) for one in chains)
+        _LOGGER.warning(
+            "%s has no chain from %r (acme_preferred_chain), but %s; its first is taken",
+            self.authority,
+            self.preferred_chain,
+            offered,
+        )
+        return chains[0]
+
+
+def _signing_key(credential: Credential) -> Any:
+    """Return a certificate's own key as one that signs a request to revoke it (RFC 8555, 7.6)."""
+    try:
+        return JWK.load(credential.private_key_pem())
+    except (JOSEError, TypeError, ValueError):
+        raise IssuanceError(
+            f"A {credential.key_type} key cannot sign a request to revoke its certificate: "
+            "revoke it with the account that ordered it."
+        ) from None

@@ -1,0 +1,138 @@
+"""The library's network, kept within bounds: https alone, a deadline for each request, a size for each answer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.acme import problems
+from secureserve.acme.protocol import client, requests
+from secureserve.acme.waiting import call_within
+from secureserve.errors import IssuanceError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from secureserve.acme.authorities import Authority
+    from secureserve.acme.protocol import JWK, JWASignature
+    from secureserve.clock import Clock
+
+__all__ = ["Network", "Session"]
+
+REQUEST_TIMEOUT: Final = 45.0
+"""Seconds for a request as a whole, from looking up the host to the last byte of the answer."""
+STEP_TIMEOUT: Final = 30
+"""Seconds for each step of it."""
+MAX_RESPONSE_SIZE: Final = 512 * 1024
+"""Bytes. A chain of certificates has some ten thousand, an order of a hundred names as many."""
+NONCE_ATTEMPTS: Final = 8
+"""How often a request is repeated because of its nonce alone; twice as often with the library's own repetition."""
+
+
+class Network(client.ClientNetwork):
+    """The library's network, which repeats a request as often as it takes when nothing but its nonce was refused.
+
+    Args:
+        session: What sends its requests.
+        key: The account's key; None to sign nothing.
+        algorithm: How it signs.
+    """
+
+    def __init__(self, session: Session, key: JWK | None, algorithm: JWASignature) -> None:
+        super().__init__(key, alg=algorithm, user_agent=_user_agent(), timeout=STEP_TIMEOUT)
+        self.session.close()
+        self.session = session
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Post a signed request, once more for each nonce that is refused.
+
+        Raises:
+            IssuanceError: The authority refuses more than a nonce.
+        """
+        for _ in range(NONCE_ATTEMPTS - 1):
+            try:
+                return super().post(*args, **kwargs)
+            except IssuanceError as error:
+                if error.problem_name != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
+
+
+class Session(requests.Session):
+    """A session that speaks https alone, within bounds, and raises what is no success as an `IssuanceError`.
+
+    Args:
+        authority: To whom.
+        clock: What dates in Retry-After are compared with.
+        cancelled: Set when no further request is to be sent.
+        timeout: Seconds for each request as a whole.
+
+    Attributes:
+        doing: What is being done, as a clause, for errors.
+    """
+
+    def __init__(self, authority: Authority, clock: Clock, cancelled: threading.Event, timeout: float) -> None:
+        super().__init__()
+        del self.adapters["http://"]
+        self.headers["Accept-Encoding"] = "identity"
+        self.doing = ""
+        self._authority = authority
+        self._clock = clock
+        self._cancelled = cancelled
+        self._timeout = timeout
+
+    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request and return the answer, which is there as a whole.
+
+        Raises:
+            IssuanceError: The answer is no success, too large, or too late.
+            requests.exceptions.RequestException: There is none.
+        """
+        if self._cancelled.is_set():
+            raise IssuanceError(f"{self._authority}: {self.doing} was called off.")
+        kwargs |= {"allow_redirects": False, "stream": True, "verify": self._authority.ca_file or True}
+
+        def send() -> requests.Response:
+            response = super(Session, self).request(method, url, *args, **kwargs)
+            response.raw = _Bounded(response.raw, self._authority, self.doing)
+            # Reading it here has it read before the deadline.
+            _ = response.content
+            return response
+
+        try:
+            response = call_within(self._timeout, send, name="secureserve-acme-request")
+        except TimeoutError:
+            raise requests.exceptions.Timeout(f"no answer within {self._timeout:g} s") from None
+        if not response.ok or response.is_redirect:
+            raise problems.response_error(self._authority, self.doing, response, self._clock)
+        return response
+
+
+class _Bounded:
+    """The body of an answer, which ends in an error where it is too large."""
+
+    def __init__(self, raw: Any, authority: Authority, doing: str) -> None:
+        self._raw = raw
+        self._authority = authority
+        self._doing = doing
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+        """Give it piece by piece."""
+        size = 0
+        for piece in self._raw.stream(*args, **kwargs):
+            size += len(piece)
+            if size > MAX_RESPONSE_SIZE:
+                raise IssuanceError(
+                    f"{self._authority}: {self._doing}: its answer has more than {MAX_RESPONSE_SIZE} bytes. "
+                    "Check that acme_directory is the URL of an ACME directory."
+                )
+            yield piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+def _user_agent() -> str:
+    """Return who we are, as RFC 8555, 6.1 wants it: with the library that we are built on."""
+    return f"secureserve/{importlib.metadata.version('secureserve')} acme/{importlib.metadata.version('acme')}"
