@@ -61,6 +61,10 @@ CERTIFICATE_SETTINGS: Final = (
 """What says which certificate is served, and so cannot be combined with one that is made on the spot."""
 
 
+PUBLIC_PORTS: Final = {"socket_port": 443, "redirect_port": 80}
+"""Where an ACME authority looks (RFC 8555, 8.3; RFC 8737, 3): what is served where nobody says another port."""
+
+
 @dataclass(frozen=True, slots=True)
 class DevelopmentCertificate:
     """A certificate of the user's development authority.
@@ -100,7 +104,9 @@ class Given:
         defaults = {
             one.key: one.default_for_command_line for one in every if one.default_for_command_line != one.default
         }
-        return self.program.over(load(defaults, *self.sources, environ=os.environ, ignored_variables=OWN_VARIABLES))
+        whole = self.program.over(load(defaults, *self.sources, environ=os.environ, ignored_variables=OWN_VARIABLES))
+        elsewhere = {"socket_port", "socket_file"} & whole.server.keys()
+        return whole if elsewhere or not whole.server.get("acme_domain") else whole.over(configure(PUBLIC_PORTS))
 
     def setting(self, name: str, value: object) -> Given:
         """Return the same with one more setting from the command line."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from secureserve.certificates.names import address
 from secureserve.errors import ConfigurationError, ConfigurationErrors
+from secureserve.managed.acme import challenge_types
+from secureserve.managed.acme_settings import ACME_SETTINGS
 from secureserve.managed.tls import is_wanted
 
 if TYPE_CHECKING:
@@ -47,4 +50,52 @@ def contradictions(values: Mapping[str, Any]) -> list[ConfigurationError]:
     if values["redirect_port"] is not None and values["socket_file"] is not None:
         remedy = "Leave one of them out."
         found.append(ConfigurationError("redirect_port", values["redirect_port"], "needs a TCP port beside it", remedy))
+    return found + _about_acme(values)
+
+
+def _about_acme(values: Mapping[str, Any]) -> list[ConfigurationError]:
+    """Return what the settings about an ACME authority ask for that cannot be had, alone or together."""
+    found = []
+    if not (values["acme_domain"] or values["acme_on_demand"]):
+        remedy = "Set acme_domain, or leave it out."
+        for setting in ACME_SETTINGS:
+            if values[setting.name] != setting.default:
+                problem = "has no effect without acme_domain"
+                found.append(ConfigurationError(setting.name, values[setting.name], problem, remedy))
+        return found
+    if not values["acme_accept_terms"]:
+        problem = "is not set, and no certificate is obtained without it"
+        remedy = "Read the authority's terms of service, and set it if you accept them."
+        found.append(ConfigurationError("acme_accept_terms", None, problem, remedy))
+    if (values["acme_eab_key_id"] is None) != (values["acme_eab_hmac_key_file"] is None):
+        missing = "acme_eab_key_id" if values["acme_eab_key_id"] is None else "acme_eab_hmac_key_file"
+        found.append(ConfigurationError(missing, None, "is missing", "The authority gave you both; set both."))
+    if values["acme_wait"] and not values["acme_domain"]:
+        remedy = "Set acme_domain as well, or leave it out."
+        found.append(ConfigurationError("acme_wait", values["acme_wait"], "has no name to wait for", remedy))
+    return found + _about_challenges(values)
+
+
+def _about_challenges(values: Mapping[str, Any]) -> list[ConfigurationError]:
+    """Return what no challenge that this server can answer would prove."""
+    found = []
+    types = challenge_types(values)
+    needed = {"http-01": ("redirect_port", "80"), "dns-01": ("acme_dns_hook", "to a command")}
+    for kind, (name, example) in needed.items():
+        if kind in types and values[name] is None:
+            remedy = f"Set {name} {example}, or leave {kind} out."
+            found.append(ConfigurationError("acme_challenge", kind, f"needs {name}", remedy))
+    if values["acme_dns_hook"] is not None and "dns-01" not in types:
+        remedy = "Add dns-01 to acme_challenge, or leave it out."
+        found.append(ConfigurationError("acme_dns_hook", None, "is set, and acme_challenge has no dns-01", remedy))
+    if not types:
+        remedy = "Leave it out, or name one."
+        found.append(ConfigurationError("acme_challenge", None, "allows no challenge at all", remedy))
+    for name in (name for names in values["acme_domain"] for name in names):
+        if name.startswith("*.") and "dns-01" not in types:
+            remedy = "Set acme_dns_hook: authorities issue wildcards by dns-01 only."
+            found.append(ConfigurationError("acme_domain", name, "cannot be proven", remedy))
+        if address(name) is not None and not {"tls-alpn-01", "http-01"} & set(types):
+            remedy = "Allow tls-alpn-01 or http-01: there is no dns-01 for addresses."
+            found.append(ConfigurationError("acme_domain", name, "cannot be proven", remedy))
     return found

@@ -180,7 +180,7 @@ def list_of(item: Kind, name: str, *, separators: str = ",") -> Kind:
     def read(text: str) -> tuple[Any, ...]:
         return tuple(item.read(part) for part in between.split(text.strip()) if part)
 
-    return Kind(name, str, accept, read, is_list=True)
+    return Kind(name, str, accept, read, item.choices, is_list=True)
 
 
 def optional(kind: Kind) -> Kind:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError, StartFailed
 from secureserve.events import Events, ServerReady, ServerStopped
+from secureserve.managed.acme import Answers
 from secureserve.managed.adapter import ServerAdapter
 from secureserve.managed.attributes import ServerAttributes
 from secureserve.managed.building import (
@@ -25,9 +26,10 @@ from secureserve.managed.settings import SETTINGS, find
 from secureserve.managed.urls import port_suffix, url_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from types import TracebackType
 
+    from secureserve.certificates.credential import Credential
     from secureserve.certificates.manager import CertificatesView
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 GRACEFUL_PRIORITY: Final = 25
+
+OBTAIN_PRIORITY: Final = 78
+"""After privileges have been dropped: what is obtained is written by, and belongs to, the user who serves."""
 
 
 class Server(ServerAttributes, ServerAdapter):
@@ -55,7 +60,6 @@ class Server(ServerAttributes, ServerAdapter):
 
     Attributes:
         events: Where rotations, refused handshakes and the rest of `secureserve.events` are published.
-        acme_challenges: Proofs by token, for http-01 challenges that arrive at `redirect_port`.
 
     Raises:
         ConfigurationError: A setting that there is not, or that cannot have this value.
@@ -70,7 +74,7 @@ class Server(ServerAttributes, ServerAdapter):
         self.set_values.clear()
         self.events = Events()
         self.blocking = False
-        self.acme_challenges: dict[str, str] = {}
+        self._answers = Answers()
         self._tls: TLSLayer | None = None
         self._control: ControlSocket | None = None
         self._redirector: ServerAdapter | None = None
@@ -135,6 +139,16 @@ class Server(ServerAttributes, ServerAdapter):
         return CertificatesView((), (), None, emergency=False) if self._tls is None else self._tls.manager.certificates
 
     @property
+    def acme_challenges(self) -> MutableMapping[str, str]:
+        """Proofs by token, for http-01 challenges that arrive at `redirect_port`."""
+        return self._answers.http
+
+    @property
+    def alpn_challenges(self) -> MutableMapping[str, Credential]:
+        """Credentials by server name, for tls-alpn-01 challenges that arrive at the TLS port."""
+        return self._answers.tls
+
+    @property
     def httpservers(self) -> HTTPServers:
         """The older way to have further servers; the modern one is `ServerAdapter`."""
         return self._httpservers
@@ -151,11 +165,13 @@ class Server(ServerAttributes, ServerAdapter):
         """Have the engine start and stop the server, and reload its certificates on ``graceful``."""
         super().subscribe()
         self.engine.subscribe("graceful", self.graceful, GRACEFUL_PRIORITY)
+        self.engine.subscribe("start", self._obtain, OBTAIN_PRIORITY)
 
     def unsubscribe(self) -> None:
         """Have the engine leave the server alone. A running one goes on."""
         super().unsubscribe()
         self.engine.unsubscribe("graceful", self.graceful)
+        self.engine.unsubscribe("start", self._obtain)
 
     def problems(self) -> tuple[SecureServeError, ...]:
         """Return everything that would keep it from starting, as far as that shows without binding or starting."""
@@ -214,6 +230,8 @@ class Server(ServerAttributes, ServerAdapter):
             finally:
                 for listener in handed_over:
                     listener.close()
+            if self.engine.state is not State.STARTING or self._obtain not in self.engine.listeners("start"):
+                self._obtain_or_stop()
         self.events.publish(ServerReady(self.base()))
 
     def stop(self) -> None:
@@ -227,6 +245,8 @@ class Server(ServerAttributes, ServerAdapter):
                 return
             base = self.base()
             try:
+                if self._tls is not None and self._tls.acme is not None:
+                    self._tls.acme.stop()
                 if self._redirector is not None:
                     self._redirector.stop()
             finally:
@@ -410,7 +430,7 @@ class Server(ServerAttributes, ServerAdapter):
         from secureserve.managed import tls
 
         values = self.values()
-        self._tls = tls.build(values, self.events.publish) if tls.is_wanted(values) else None
+        self._tls = tls.build(values, self.events.publish, self._answers) if tls.is_wanted(values) else None
         return self._tls
 
     def _check_tls(self) -> None:
@@ -451,6 +471,22 @@ class Server(ServerAttributes, ServerAdapter):
         finally:
             for listener in handed_over:
                 listener.close()
+
+    def _obtain(self) -> None:
+        """Have certificates be obtained from now on, and wait for the first ones where that is asked for."""
+        obtaining = None if self._tls is None else self._tls.acme
+        if obtaining is None or not self.running:
+            return
+        obtaining.start()
+        if self.acme_wait:
+            obtaining.wait_until_covered(self.acme_wait, give_up=lambda: self.engine.exit_wanted)
+
+    def _obtain_or_stop(self) -> None:
+        try:
+            self._obtain()
+        except BaseException:
+            self.stop()
+            raise
 
     def _start_control(self) -> None:
         if self.control_socket is None:

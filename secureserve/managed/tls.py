@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError
+from secureserve.managed import acme
+from secureserve.managed.acme import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from secureserve.certificates.manager import CertificateManager
     from secureserve.certificates.sources import CredentialSource
+    from secureserve.managed.acme import ACMELayer
     from secureserve.tls.acceptor import TLSAcceptor
     from secureserve.tls.policy import TLSPolicy
 
@@ -51,10 +54,12 @@ class TLSLayer:
     Attributes:
         manager: Looks after the certificates.
         acceptor: Turns accepted sockets into TLS connections.
+        acme: Obtains certificates, where that is asked for.
     """
 
     manager: CertificateManager
     acceptor: TLSAcceptor
+    acme: ACMELayer | None = None
 
     def start(self) -> None:
         """Begin to notice replaced certificates."""
@@ -62,6 +67,8 @@ class TLSLayer:
 
     def close(self) -> None:
         """Let go of everything; connections that were made go on."""
+        if self.acme is not None:
+            self.acme.stop()
         self.manager.stop()
         self.acceptor.close()
 
@@ -73,15 +80,21 @@ def is_wanted(values: Mapping[str, Any]) -> bool:
         or values["ssl_private_key"]
         or values["ssl_certificate_directory"]
         or values["certificate_sources"]
+        or acme.is_wanted(values)
     )
 
 
-def build(values: Mapping[str, Any], publish_event: Callable[[object], None] | None = None) -> TLSLayer:
+def build(
+    values: Mapping[str, Any],
+    publish_event: Callable[[object], None] | None = None,
+    answers: Answers | None = None,
+) -> TLSLayer:
     """Load certificates and policy, and make what speaks TLS with them. Nothing runs yet.
 
     Args:
         values: Every setting of a server.
         publish_event: Is told of rotations and what else happens.
+        answers: Where answers to an ACME authority's challenges are put; None where nobody is to be asked.
 
     Raises:
         ConfigurationError: Settings that do not go together, or that the engine cannot do.
@@ -91,8 +104,20 @@ def build(values: Mapping[str, Any], publish_event: Callable[[object], None] | N
     from secureserve.tls.acceptor import TLSAcceptor
 
     policy = policy_from(values)
+    answers = answers or Answers()
+    sources = sources_from(values)
+    obtaining = None
+    if acme.is_wanted(values):
+        obtaining = acme.build(
+            values,
+            answers,
+            reload=lambda: manager.reload("acme"),
+            publish_event=publish_event,
+            is_alone=not sources,
+        )
+        sources += obtaining.sources
     manager = CertificateManager(
-        sources_from(values),
+        sources,
         sni_strict=values["sni_strict"],
         publish_event=publish_event,
         watch=values["certificate_watch"],
@@ -104,7 +129,8 @@ def build(values: Mapping[str, Any], publish_event: Callable[[object], None] | N
         acceptor = TLSAcceptor(manager.store, policy, engine=values["ssl_module"], publish_event=publish_event)
     trust = [Path(values[name]) for name in ("ssl_client_ca", "ssl_client_crl") if values[name] is not None]
     manager.add_acceptor(acceptor, trust_paths=trust)
-    return TLSLayer(manager, acceptor)
+    acceptor.alpn_challenges = answers.tls
+    return TLSLayer(manager, acceptor, obtaining)
 
 
 def sources_from(values: Mapping[str, Any]) -> list[CredentialSource]:

@@ -1,0 +1,230 @@
+"""From the settings of a server to what obtains its certificates from an ACME authority."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from secureserve.clock import SYSTEM_CLOCK
+from secureserve.errors import ConfigurationError, StartFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+
+    from secureserve.acme.authorities import ExternalAccount
+    from secureserve.acme.issuer import Issuer
+    from secureserve.acme.solvers import Solver
+    from secureserve.acme.steward import Steward
+    from secureserve.acme.storage import FileStorage
+    from secureserve.certificates.credential import Credential
+    from secureserve.certificates.sources import CredentialSource
+
+__all__ = [
+    "ACMELayer",
+    "Answers",
+    "build",
+    "challenge_types",
+    "is_wanted",
+    "issuers_from",
+    "solvers_from",
+    "storage_from",
+]
+
+_BETWEEN_LOOKS: Final = 0.25
+"""Seconds between looks whether there is still something to wait for."""
+
+_MAX_HMAC_KEY_FILE: Final = 64 * 1024
+"""Bytes that are read of the file; the key has a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Where answers to challenges are put, for whoever serves them to the authority.
+
+    Args:
+        http: Proofs by token, for http-01.
+        tls: Credentials by server name, for tls-alpn-01.
+    """
+
+    http: MutableMapping[str, str] = field(default_factory=dict)
+    tls: MutableMapping[str, Credential] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ACMELayer:
+    """What obtains certificates for one server.
+
+    Args:
+        storage: Where they are kept.
+        steward: Obtains and renews them.
+        sources: What gives those that there are to whoever serves them.
+    """
+
+    storage: FileStorage
+    steward: Steward
+    sources: tuple[CredentialSource, ...]
+
+    def start(self) -> None:
+        """Begin to obtain what is missing or due; returns at once.
+
+        Raises:
+            ConfigurationError: The storage cannot be used.
+        """
+        self.storage.prepare()
+        self.steward.start()
+
+    def stop(self) -> None:
+        """Obtain nothing any more. Harmless when stopped."""
+        self.steward.stop()
+
+    def wait_until_covered(self, timeout: float, *, give_up: Callable[[], bool]) -> None:
+        """Wait until there is a certificate for all names.
+
+        Args:
+            timeout: Seconds.
+            give_up: Asked now and then whether to wait no longer.
+
+        Raises:
+            StartFailed: There was none within the time, or waiting was given up.
+        """
+        deadline = SYSTEM_CLOCK.monotonic() + timeout
+        while not self.steward.wait_until_covered(_BETWEEN_LOOKS):
+            if give_up():
+                raise StartFailed("The engine was told to exit while a certificate was being obtained.")
+            if SYSTEM_CLOCK.monotonic() >= deadline:
+                missing = [one for one in self.steward.status() if not one.days_left or one.days_left < 0]
+                reasons = " ".join(f"{', '.join(one.names)}: {one.last_error or 'not yet.'}" for one in missing)
+                remedy = "Raise acme_wait, or leave it out to serve a placeholder meanwhile."
+                raise StartFailed(f"There is no certificate after {timeout:g} s (acme_wait). {reasons} {remedy}")
+
+
+def is_wanted(values: Mapping[str, Any]) -> bool:
+    """Return whether the settings ask for certificates from an authority."""
+    return bool(values["acme_domain"] or values["acme_on_demand"])
+
+
+def challenge_types(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the challenges that a server with these settings may answer: what is allowed, else all that it can."""
+    if values["acme_challenge"] is not None:
+        allowed: tuple[str, ...] = values["acme_challenge"]
+        return allowed
+    from secureserve.tls.engines import capabilities
+
+    can = {
+        "tls-alpn-01": capabilities(values["ssl_module"]).acme_challenges,
+        "http-01": values["redirect_port"] is not None,
+        "dns-01": values["acme_dns_hook"] is not None,
+    }
+    return tuple(kind for kind, possible in can.items() if possible)
+
+
+def storage_from(values: Mapping[str, Any]) -> FileStorage:
+    """Return where accounts and certificates are kept."""
+    from secureserve.acme.storage import FileStorage
+
+    return FileStorage(values["acme_storage"])
+
+
+def solvers_from(values: Mapping[str, Any], answers: Answers, types: Collection[str]) -> list[Solver]:
+    """Return what answers challenges of these types."""
+    from secureserve.acme.solvers import DNS01Solver, HTTP01Solver, TLSALPN01Solver
+
+    solvers: list[Solver] = []
+    if "tls-alpn-01" in types:
+        solvers.append(TLSALPN01Solver(answers.tls))
+    if "http-01" in types:
+        solvers.append(HTTP01Solver(answers.http))
+    if "dns-01" in types:
+        solvers.append(DNS01Solver(values["acme_dns_hook"]))
+    return solvers
+
+
+def issuers_from(
+    values: Mapping[str, Any],
+    storage: FileStorage,
+    solvers: Sequence[Solver] = (),
+    publish_event: Callable[[object], None] | None = None,
+) -> list[Issuer]:
+    """Return what asks each of the authorities, the first to be asked first.
+
+    Raises:
+        ConfigurationError: An authority that there is not, or a file that cannot be read.
+    """
+    from secureserve.acme.authorities import AUTHORITIES, authority
+    from secureserve.acme.issuer import Issuer
+
+    # Who is known by name is verified as everybody else on the web is.
+    private = [name for name in values["acme_directory"] if name.strip().lower() not in AUTHORITIES]
+    if values["acme_ca_file"] is not None and not private:
+        remedy = "Give acme_directory the URL of a private authority, or leave it out."
+        raise ConfigurationError("acme_ca_file", values["acme_ca_file"], "belongs to no authority", remedy)
+    return [
+        Issuer(
+            authority(name, values["acme_ca_file"] if name in private else None),
+            storage,
+            solvers,
+            contact=() if values["acme_email"] is None else (values["acme_email"],),
+            accept_terms=values["acme_accept_terms"],
+            external_account=_external_account(values),
+            profile=values["acme_profile"],
+            preferred_chain=values["acme_preferred_chain"],
+            key_type=values["acme_key_type"],
+            publish_event=publish_event,
+        )
+        for name in values["acme_directory"]
+    ]
+
+
+def _external_account(values: Mapping[str, Any]) -> ExternalAccount | None:
+    from secureserve.acme.authorities import ExternalAccount
+
+    path = values["acme_eab_hmac_key_file"]
+    if path is None or values["acme_eab_key_id"] is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MAX_HMAC_KEY_FILE).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        remedy = "Put the HMAC key there that the authority shows beside the key identifier, and nothing else."
+        raise ConfigurationError("acme_eab_hmac_key_file", path, f"cannot be read ({reason})", remedy) from error
+    return ExternalAccount(values["acme_eab_key_id"], text.strip())
+
+
+def build(
+    values: Mapping[str, Any],
+    answers: Answers,
+    *,
+    reload: Callable[[], object],
+    publish_event: Callable[[object], None] | None = None,
+    is_alone: bool = True,
+) -> ACMELayer:
+    """Make what obtains the certificates that the settings ask for. Nobody is asked yet.
+
+    Args:
+        values: Every setting of a server.
+        answers: Where answers to challenges are put.
+        reload: Has the certificates that there are be served.
+        publish_event: Is told of what happens.
+        is_alone: Whether there are no certificates from elsewhere to serve meanwhile.
+
+    Raises:
+        ConfigurationError: Settings that cannot be honoured, or packages that are not installed.
+    """
+    from secureserve.acme.source import ACMESource
+    from secureserve.acme.steward import Steward
+    from secureserve.certificates.development import DEFAULT_NAMES
+
+    storage = storage_from(values)
+    issuers = issuers_from(
+        values, storage, solvers_from(values, answers, challenge_types(values)), publish_event=publish_event
+    )
+    source = ACMESource(
+        values["acme_domain"],
+        storage,
+        authorities=[issuer.authority.directory_url for issuer in issuers],
+        default_names=DEFAULT_NAMES if is_alone else (),
+    )
+    steward = Steward(source, issuers, reload=reload, publish_event=publish_event)
+    return ACMELayer(storage, steward, (source,))
