@@ -378,15 +378,48 @@ class Connection:
             PeerTimeout: The peer does not send fast enough.
             ConnectionError: The connection broke.
         """
-        # The time that the application took since the last read is not the peer's. What it wrote had its own clock.
-        now = self.clock.monotonic()
-        self.since = min(self.since + now - self.paused, now)
+        self._resume_body()
         while True:
             data = self.receive()
             if not isinstance(data, Want):
                 self.paused = self.clock.monotonic()
                 return data
-            self._wait(data, self.receiving_until, "send its request body", self.settings.min_body_rate)
+            self._wait_for_body(data)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Put what has arrived of a body into `buffer`, waiting until there is some, and return its size.
+
+        Returns:
+            0 at the end of the stream.
+
+        Raises:
+            PeerTimeout: The peer does not send fast enough.
+            ConnectionError: The connection broke.
+        """
+        self._resume_body()
+        receive_into, size = self.transport.receive_into, 0
+        while size < len(buffer):
+            got = receive_into(buffer[size:])
+            if isinstance(got, Want):
+                if size:
+                    break
+                self._wait_for_body(got)
+            elif got:
+                size += got
+                self.moved += got
+                self.received_size += got
+            else:
+                break
+        self.paused = self.clock.monotonic()
+        return size
+
+    def _resume_body(self) -> None:
+        # The time that the application took since the last read is not the peer's. What it wrote had its own clock.
+        now = self.clock.monotonic()
+        self.since = min(self.since + now - self.paused, now)
+
+    def _wait_for_body(self, want: Want) -> None:
+        self._wait(want, self.receiving_until, "send its request body", self.settings.min_body_rate)
 
     def _make_room(self) -> None:
         limit = self.settings.max_buffered_response_size

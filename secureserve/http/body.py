@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["open_body"]
 
-READ_AHEAD: Final = 64 * 1024
-_NOTHING: Final = memoryview(b"")
+READ_AHEAD: Final = 16 * 1024
+"""What is read ahead for an application that reads lines, or little at once. More than that goes straight into the
+application's own buffer, past this one."""
+
+BLOCK: Final = 256 * 1024
+"""What is read at once for an application that wants all."""
 
 
 def open_body(reader: MessageReader, connection: Connection, proceed: Callable[[], None]) -> io.BufferedIOBase:
@@ -34,7 +38,8 @@ def open_body(reader: MessageReader, connection: Connection, proceed: Callable[[
     """
     if reader.message.complete:
         return io.BytesIO(reader.take_content())
-    return io.BufferedReader(_Stream(reader, connection, proceed), READ_AHEAD)
+    stream = _ChunkedStream if reader.message.chunked else _DeclaredStream
+    return io.BufferedReader(stream(reader, connection, proceed), READ_AHEAD)
 
 
 class _Stream(io.RawIOBase):
@@ -47,7 +52,7 @@ class _Stream(io.RawIOBase):
         self._reader = reader
         self._connection = connection
         self._proceed = proceed
-        self._content = _NOTHING
+        self._content = memoryview(reader.take_content())
         self._error: BodyTruncated | None = None
         connection.begin_body()
 
@@ -55,50 +60,69 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        if not self._content and not self._fill():
-            return 0
-        view, content = memoryview(buffer), self._content
-        taken = min(len(view), len(content))
-        view[:taken] = content[:taken]
-        self._content = content[taken:]
-        return taken
-
-    def readall(self) -> bytes:
-        pieces = []
-        while self._content or self._fill():
-            pieces.append(self._content)
-            self._content = _NOTHING
-        return b"".join(pieces)
-
-    def _fill(self) -> bool:
-        """Wait for more content; return whether there is some."""
-        reader = self._reader
-        while True:
-            if self._error is not None:
-                raise self._error
-            content = reader.take_content()
-            if content:
-                self._content = memoryview(content)
-                return True
-            if reader.message.complete:
-                return False
-            self._read()
-
-    def _read(self) -> None:
+        view = memoryview(buffer)
+        if self._content:
+            return self._take(view)
+        if self._error is not None:
+            raise self._error
         try:
-            self._proceed()
-            data = self._connection.read()
-            if data:
-                self._reader.feed(data)
-                return
+            size = self._receive(view)
         except PeerError as error:
             self._fail(str(error), error.status_hint)
         except OSError as error:
             # A reset and a silence are alike to the application: what it has is not the whole.
             self._fail(f"The connection broke before the end of the request body: {error}", None)
-        self._fail("The connection ended before the end of the request body.", BodyTruncated.status_hint)
+        if not size and not self._reader.message.complete and view:
+            self._fail("The connection ended before the end of the request body.", BodyTruncated.status_hint)
+        return size
+
+    def readall(self) -> bytes:
+        pieces, block = [], memoryview(bytearray(BLOCK))
+        while size := self.readinto(block):
+            pieces.append(bytes(block[:size]))
+        return b"".join(pieces)
+
+    def _receive(self, view: memoryview) -> int:
+        """Wait for more content and put it into `view`; return its size, 0 at the end."""
+        raise NotImplementedError
+
+    def _take(self, view: memoryview) -> int:
+        """Hand over what has been read already."""
+        content = self._content
+        taken = min(len(view), len(content))
+        view[:taken] = content[:taken]
+        self._content = content[taken:]
+        return taken
 
     def _fail(self, message: str, status: int | None) -> NoReturn:
         self._error = BodyTruncated(message)
         self._error.status_hint = status
         raise self._error from None
+
+
+class _DeclaredStream(_Stream):
+    """A body of declared length, read straight into the application's buffer: there is nothing in it to parse."""
+
+    def _receive(self, view: memoryview) -> int:
+        missing = self._reader.missing()
+        if not missing:
+            return 0
+        self._proceed()
+        size = self._connection.read_into(view[:missing])
+        self._reader.skip(size)
+        return size
+
+
+class _ChunkedStream(_Stream):
+    """A body in chunks, which have to be parsed."""
+
+    def _receive(self, view: memoryview) -> int:
+        reader = self._reader
+        while not self._content and not reader.message.complete:
+            self._proceed()
+            data = self._connection.read()
+            if not data:
+                break
+            reader.feed(data)
+            self._content = memoryview(reader.take_content())
+        return self._take(view)

@@ -88,7 +88,8 @@ class DecidedConnection:
         self._is_awaited = False
         self._is_decided = False
         self._credential: Credential | None = None
-        self.receive, self.send, self.pending = connection.receive, connection.send, connection.pending
+        self.receive, self.receive_into = connection.receive, connection.receive_into
+        self.send, self.pending = connection.send, connection.pending
         self.fileno, self.close, self.close_notify = connection.fileno, connection.close, connection.close_notify
 
     def __getattr__(self, name: str) -> Any:

@@ -66,6 +66,13 @@ class Transport(Protocol):
             ConnectionError: The connection broke (reset, or a TLS error in the middle of the stream).
         """
 
+    def receive_into(self, buffer: memoryview) -> int | Want:
+        """Put what has arrived into `buffer`, no more than one TLS record; return its size, 0 at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke (reset, or a TLS error in the middle of the stream).
+        """
+
     def send(self, data: bytes | memoryview) -> int | Want:
         """Hand over as much of `data` as is taken without waiting, and return how much that was.
 

@@ -336,15 +336,32 @@ class BuiltinConnection:
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except (OSError, ValueError) as error:
-            if not _is_cut_off(error):
-                raise _connection_error(error) from None
-            if _NAMES_UNEXPECTED_EOF and getattr(error, "reason", None) is None:
-                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
-            self._is_over = True
+            self._end(error)
             return b""
         if not data:
             self.close_notify_received = self._is_over = True
         return data
+
+    def receive_into(self, buffer: memoryview) -> int | Want:
+        """Put what has arrived into `buffer`, no more than one TLS record; return its size, 0 at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        if self._is_over:
+            return 0
+        try:
+            size: int = self._tls_socket.read(len(buffer), buffer)  # type: ignore[assignment]
+        except ssl.SSLWantReadError:
+            return Want.READ
+        except ssl.SSLWantWriteError:
+            return Want.WRITE
+        except (OSError, ValueError) as error:
+            self._end(error)
+            return 0
+        if not size:
+            self.close_notify_received = self._is_over = True
+        return size
 
     def send(self, data: bytes | memoryview) -> int | Want:
         """Hand over as much of `data` as is taken without waiting, and return how much that was.
@@ -397,6 +414,14 @@ class BuiltinConnection:
         self._presented = presented
         self._tls_socket.context = presented.context
         return None
+
+    def _end(self, error: Exception) -> None:
+        """Take note that the stream was cut off, or raise the `ConnectionError` of what else happened to it."""
+        if not _is_cut_off(error):
+            raise _connection_error(error) from None
+        if _NAMES_UNEXPECTED_EOF and getattr(error, "reason", None) is None:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
+        self._is_over = True
 
     def _negotiated(self) -> TLSInfo:
         tls_socket = self._tls_socket

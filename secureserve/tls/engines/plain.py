@@ -50,6 +50,21 @@ class PlainTransport:
         except OSError as error:
             raise ConnectionAbortedError(*error.args) from error
 
+    def receive_into(self, buffer: memoryview) -> int | Want:
+        """Put what has arrived into `buffer`; return its size, 0 at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        try:
+            return self.sock.recv_into(buffer)
+        except BlockingIOError:
+            return Want.READ
+        except ConnectionError:
+            raise
+        except OSError as error:
+            raise ConnectionAbortedError(*error.args) from error
+
     def send(self, data: bytes | memoryview) -> int | Want:
         """Hand over as much of `data` as is taken without waiting, and return how much that was.
 

@@ -306,14 +306,27 @@ class PyOpenSSLConnection:
             return Want.READ
         except SSL.WantWriteError:
             return Want.WRITE
-        except SSL.ZeroReturnError:
-            self.close_notify_received = self._is_over = True
-            return b""
         except (SSL.Error, OSError) as error:
-            if error.args and error.args[0] == -1:
-                self._is_over = True
-                return b""
-            raise _connection_error(error) from None
+            self._end(error)
+            return b""
+
+    def receive_into(self, buffer: memoryview) -> int | Want:
+        """Put what has arrived into `buffer`, no more than one TLS record; return its size, 0 at the end of the stream.
+
+        Raises:
+            ConnectionError: The connection broke.
+        """
+        if self._is_over:
+            return 0
+        try:
+            return binding.read_into(self.library_connection, buffer)
+        except SSL.WantReadError:
+            return Want.READ
+        except SSL.WantWriteError:
+            return Want.WRITE
+        except (SSL.Error, OSError) as error:
+            self._end(error)
+            return 0
 
     def send(self, data: bytes | memoryview) -> int | Want:
         """Hand over as much of `data` as is taken without waiting, and return how much that was.
@@ -378,6 +391,14 @@ class PyOpenSSLConnection:
             return True
         self.refused = (certificate, code, depth)
         return False
+
+    def _end(self, error: Exception) -> None:
+        """Take note that the stream ended, or raise the `ConnectionError` of what else happened to it."""
+        if isinstance(error, SSL.ZeroReturnError):
+            self.close_notify_received = True
+        elif not error.args or error.args[0] != -1:
+            raise _connection_error(error) from None
+        self._is_over = True
 
     def _negotiated(self) -> TLSInfo:
         library = self.library_connection

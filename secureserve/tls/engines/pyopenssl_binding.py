@@ -185,6 +185,15 @@ def on_verification(context: SSL.Context, mode: int) -> None:
     _lib.SSL_CTX_set_verify(context._context, mode, _on_verification)  # noqa: SLF001 - as above
 
 
+def read_into(connection: SSL.Connection, buffer: memoryview) -> int:
+    """Do as `SSL.Connection.recv_into`, which reads into a buffer that it makes for each call, and copies."""
+    ssl = connection._ssl  # noqa: SLF001 - pyOpenSSL's own reading makes a buffer for each call
+    size = _lib.SSL_read(ssl, _ffi.from_buffer(buffer), len(buffer))
+    if size <= 0:
+        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+    return int(size)
+
+
 def session_reused(connection: SSL.Connection) -> bool:
     """Return whether an earlier session goes on."""
     return bool(_lib.SSL_session_reused(connection._ssl))  # noqa: SLF001 - pyOpenSSL has no public call
