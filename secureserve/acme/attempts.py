@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from secureserve.acme import renewal
@@ -21,7 +20,7 @@ from secureserve.errors import IssuanceError, StorageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from secureserve.acme.authorities import Authority
     from secureserve.acme.charge import Charge
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Attempts", "IssuerLike", "Obtained", "Paused", "Refused"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
-
-_PREFIX: Final = "urn:ietf:params:acme:error:"
 
 _NOT_OUR_FAULT: Final = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Problems (RFC 8555, 6.7) that say nothing about the order: trying it elsewhere first would not help."""
@@ -58,12 +55,22 @@ class IssuerLike(Protocol):
         progress: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Credential:
-        """Obtain a certificate; return soon when `cancelled` is set.
+        """Obtain a certificate, which is the caller's to store; return soon when `cancelled` is set.
 
         Raises:
             IssuanceError: The authority did not issue.
             StorageError: What has to be stored on the way could not be.
         """
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Forget the order for some names, whose certificate is stored now.
+
+        Raises:
+            StorageError: It cannot be.
+        """
+
+    def staging(self) -> IssuerLike | None:
+        """Return who asks the authority's staging environment; None where it has none."""
 
     def renewal_information(self, credential: Credential) -> RenewalInformation | None:
         """Return when the authority would like a certificate to be renewed; None where it does not say.
@@ -104,10 +111,12 @@ class Refused:
     Args:
         authority: The one that was asked last.
         error: What it said.
+        pause: For how many seconds every authority is to be left alone.
     """
 
     authority: Authority
     error: IssuanceError
+    pause: float = 0.0
 
 
 class Attempts:
@@ -116,7 +125,6 @@ class Attempts:
     Args:
         issuers: Whom to ask; each further one only when those before it do not issue.
         storage: Where it is written down which authority is to be left alone, so that a restart does not forget it.
-        staging: Who tries an order out first after a failure, by the URL of the directory that failed.
         clock: What measures pauses.
 
     Threads: any; one at a time for each charge.
@@ -127,12 +135,11 @@ class Attempts:
         issuers: Sequence[IssuerLike],
         storage: Storage,
         *,
-        staging: Mapping[str, IssuerLike] = MappingProxyType({}),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.issuers = tuple(issuers)
         self._storage = storage
-        self._staging = dict(staging)
+        self._staging: dict[str, IssuerLike | None] = {}
         self._clock = clock
 
     @property
@@ -155,15 +162,12 @@ class Attempts:
             StorageError: What has to be stored on the way could not be.
         """
         refused: Refused | None = None
-        pauses: list[float] = []
         for issuer in self.issuers:
             authority = issuer.authority
-            pause = self._pause_of(charge, authority)
-            if pause > 0:
-                pauses.append(pause)
+            if self._pause_of(charge, issuer) > 0:
                 continue
             try:
-                self._rehearse(charge, authority, progress)
+                self._rehearse(charge, issuer, progress)
                 credential = self._obtain(charge, issuer, progress)
             except _Rehearsed as rehearsal:
                 refused = Refused(rehearsal.authority, rehearsal.error)
@@ -174,36 +178,32 @@ class Attempts:
                 refused = Refused(authority, error)
             else:
                 return Obtained(authority, credential)
-            if charge.cancelled.is_set():
-                return refused
-        return refused or Paused(min(pauses, default=renewal.LONGEST_PAUSE))
+        pause = max(0.0, min(self._pause_of(charge, issuer) for issuer in self.issuers))
+        return Paused(pause) if refused is None else replace(refused, pause=pause)
 
     def tidy(self, charge: Charge, authority: str) -> None:
         """Forget order and pause of a success, now that its certificate is stored."""
-        for key in (Key.order(authority, charge.names), Key.pause(authority, charge.names)):
-            with contextlib.suppress(StorageError):
-                self._storage.delete(key)
+        issuer = self.issuer_of(authority)
+        with contextlib.suppress(StorageError):
+            if issuer is not None:
+                issuer.settle(charge.names)
+            self._storage.delete(Key.pause(authority, charge.names))
 
     def _obtain(self, charge: Charge, issuer: IssuerLike, progress: Callable[[str], None] | None) -> Credential:
         stored = charge.stored
         replaced = None
         if stored is not None and stored.authority == issuer.authority.directory_url:
             replaced = stored.credential
-        try:
-            return issuer.obtain(charge.names, replaces=replaced, progress=progress, cancelled=charge.cancelled)
-        except IssuanceError as error:
-            if replaced is None or _kind(error) != "alreadyReplaced":
-                raise
-        # Somebody else has replaced it, and did not share the result with us.
-        return issuer.obtain(charge.names, progress=progress, cancelled=charge.cancelled)
+        return issuer.obtain(charge.names, replaces=replaced, progress=progress, cancelled=charge.cancelled)
 
-    def _rehearse(self, charge: Charge, authority: Authority, progress: Callable[[str], None] | None) -> None:
+    def _rehearse(self, charge: Charge, issuer: IssuerLike, progress: Callable[[str], None] | None) -> None:
         """See that staging issues, if the authority refused the last time; a staging that is not there does not count.
 
         Raises:
             _Rehearsed: It still does not issue.
         """
-        staging = self._staging.get(authority.directory_url)
+        authority = issuer.authority
+        staging = self._staging_of(issuer)
         if staging is None or authority.directory_url not in charge.to_rehearse:
             return
         try:
@@ -215,14 +215,15 @@ class Attempts:
             if _is_about_order(error):
                 raise _Rehearsed(staging.authority, error) from error
         else:
-            self.tidy(charge, staging.authority.directory_url)
+            with contextlib.suppress(StorageError):
+                staging.settle(charge.names)
             _LOGGER.info("%s issues for %s now; asking %s", staging.authority, ", ".join(charge.names), authority)
         charge.to_rehearse.discard(authority.directory_url)
 
     def _note(self, charge: Charge, authority: Authority, error: IssuanceError) -> None:
         """Remember what an authority said, so that it is not asked too soon, nor with the same mistake."""
         url = authority.directory_url
-        seconds = renewal.pause_after(error.retry_after, rate_limited=_kind(error) == "rateLimited")
+        seconds = renewal.pause_after(error.retry_after, rate_limited=error.problem_name == "rateLimited")
         charge.paused[url] = self._clock.monotonic() + seconds
         if _is_about_order(error):
             charge.to_rehearse.add(url)
@@ -233,12 +234,18 @@ class Attempts:
                 Key.pause(url, charge.names), json.dumps({"until": until.isoformat(), "why": str(error)[:500]}).encode()
             )
 
-    def _pause_of(self, charge: Charge, authority: Authority) -> float:
+    def _staging_of(self, issuer: IssuerLike) -> IssuerLike | None:
+        url = issuer.authority.directory_url
+        if url not in self._staging:
+            self._staging[url] = issuer.staging()
+        return self._staging[url]
+
+    def _pause_of(self, charge: Charge, issuer: IssuerLike) -> float:
         """Return for how many seconds an authority, or the staging that comes first, is still to be left alone."""
-        urls = [authority.directory_url]
-        if authority.directory_url in charge.to_rehearse and authority.directory_url in self._staging:
-            urls.append(self._staging[authority.directory_url].authority.directory_url)
-        return max(self._pause(charge, url) for url in urls)
+        url = issuer.authority.directory_url
+        staging = self._staging_of(issuer) if url in charge.to_rehearse else None
+        pause = self._pause(charge, url)
+        return pause if staging is None else max(pause, self._pause(charge, staging.authority.directory_url))
 
     def _pause(self, charge: Charge, authority: str) -> float:
         if authority not in charge.paused:
@@ -263,10 +270,6 @@ class _Rehearsed(Exception):
         super().__init__(str(error))
 
 
-def _kind(error: IssuanceError) -> str:
-    return (error.problem_type or "").removeprefix(_PREFIX)
-
-
 def _is_about_order(error: IssuanceError) -> bool:
     """Return whether the authority found fault with what was asked, rather than being unable to answer."""
-    return bool(error.problem_type) and _kind(error) not in _NOT_OUR_FAULT
+    return bool(error.problem_type) and error.problem_name not in _NOT_OUR_FAULT

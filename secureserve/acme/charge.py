@@ -148,14 +148,22 @@ class Charge:
         self.failures = 0
         self.last_error = None
 
-    def fail(self, message: str, *, now: datetime, monotonic: float, fraction: float) -> None:
-        """Note that an attempt failed, and when the next one is to be made."""
+    def fail(self, message: str, *, now: datetime, monotonic: float, fraction: float, at_least: float = 0.0) -> None:
+        """Note that an attempt failed, and when the next one is to be made.
+
+        Args:
+            message: Why.
+            now: The moment, by the wall clock.
+            monotonic: The moment, by the monotonic clock.
+            fraction: Where chance puts the next attempt, from 0 to 1.
+            at_least: Seconds that the authorities want to be left alone for.
+        """
         self.failures += 1
         self.last_error = message
         self.is_forced = False
         remaining = None if self.stored is None else self.stored.credential.not_after - now
         delay = renewal.retry_delay(self.failures, fraction=fraction, remaining=remaining)
-        self.not_before = monotonic + delay
+        self.not_before = monotonic + max(delay, at_least)
 
     @property
     def renew_at(self) -> datetime | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from secureserve.acme.storage import canonical_names
 from secureserve.acme.stored import StoredCertificates
+from secureserve.certificates import names as server_names
 from secureserve.certificates.development import self_signed_credential
 from secureserve.certificates.sources import Entry
 from secureserve.clock import SYSTEM_CLOCK
@@ -72,6 +73,7 @@ class ACMESource:
         self._clock = clock
         self._lock = threading.Lock()
         self._orders: dict[tuple[str, ...], _Order] = {}
+        self._names: frozenset[str] = frozenset()
         self._placeholders: dict[tuple[str, ...], Credential] = {}
         self.set_orders(orders)
 
@@ -91,7 +93,7 @@ class ACMESource:
         """
         wanted = [_require_names(names) for names in orders]
         with self._lock:
-            self._orders = {names: self._orders.get(names) or _Order(names) for names in wanted}
+            self._replace({names: self._orders.get(names) or _Order(names) for names in wanted})
 
     def add_order(self, names: Sequence[str], *, placeholder: bool = True) -> None:
         """Serve a further set of names from the next look on. Harmless when it is served.
@@ -106,13 +108,17 @@ class ACMESource:
         wanted = _require_names(names)
         with self._lock:
             if wanted not in self._orders:
-                self._orders = {**self._orders, wanted: _Order(wanted, placeholder=placeholder)}
+                self._replace({**self._orders, wanted: _Order(wanted, placeholder=placeholder)})
 
     def remove_order(self, names: Sequence[str]) -> None:
         """Serve a set of names no more from the next look on. What is stored stays stored. Harmless when unknown."""
         unwanted = canonical_names(names)
         with self._lock:
-            self._orders = {names: order for names, order in self._orders.items() if names != unwanted}
+            self._replace({names: order for names, order in self._orders.items() if names != unwanted})
+
+    def covers(self, name: str) -> bool:
+        """Return whether a normalised name is among those of any set, itself or by a wildcard."""
+        return name in self._names or f"*.{server_names.parent(name)}" in self._names
 
     def load(self) -> Sequence[Credential]:
         """Return what is to be served now, the default first.
@@ -146,6 +152,10 @@ class ACMESource:
     def is_placeholder(self, credential: Credential) -> bool:
         """Return whether a credential stands in for one that is still to be obtained."""
         return credential in self._placeholders.values()
+
+    def _replace(self, orders: dict[tuple[str, ...], _Order]) -> None:
+        self._orders = orders
+        self._names = frozenset(name for names in orders for name in names)
 
     def _loading(self, order: _Order) -> Callable[[], Credential]:
         return lambda: self._load(order)

@@ -9,22 +9,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from secureserve.acme import renewal
+from secureserve.acme.announcer import Announcer
 from secureserve.acme.attempts import Attempts, Obtained, Paused
 from secureserve.acme.charge import Charge, OrderState, OrderStatus
 from secureserve.acme.storage import canonical_names
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import CredentialError, IssuanceError, SecureServeError, StorageError
-from secureserve.events import CertificateObtained, IssuanceFailed, RenewalOverdue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from secureserve.acme.attempts import IssuerLike, Refused
+    from secureserve.acme.attempts import IssuerLike
     from secureserve.acme.renewal import RenewalInformation
     from secureserve.acme.source import ACMESource
     from secureserve.acme.stored import StoredCertificate
@@ -50,7 +49,6 @@ class Steward:
     Args:
         source: Where the certificates are, and which names they are for.
         issuers: Whom to ask; each further one only when those before it do not issue. At least one.
-        staging: Who tries an order out first after a failure, by the URL of the directory that failed.
         reload: Called whenever the source has something new; should have it served.
         clock: What tells the time.
         publish_event: Told of each success and failure, and when a renewal is overdue.
@@ -69,7 +67,6 @@ class Steward:
         source: ACMESource,
         issuers: Sequence[IssuerLike],
         *,
-        staging: Mapping[str, IssuerLike] = MappingProxyType({}),
         reload: Callable[[], object] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         publish_event: Callable[[object], None] | None = None,
@@ -79,11 +76,11 @@ class Steward:
         if not issuers:
             raise ValueError("a steward needs somebody to obtain certificates from")
         self.source = source
-        self.attempts = Attempts(issuers, source.storage, staging=staging, clock=clock)
+        self.attempts = Attempts(issuers, source.storage, clock=clock)
         self._certificates = source.certificates
         self._reload = reload
         self._clock = clock
-        self._publish_event = publish_event
+        self._announce = Announcer(clock, publish_event)
         self._thread_limit = threads
         self._fraction_of = fraction_of or _fraction_of
         self._wake = threading.Condition()
@@ -201,6 +198,12 @@ class Steward:
             charge = self._charges.get(canonical_names(names))
             return charge is None or (not charge.is_busy and charge.due_in(now=now, monotonic=monotonic) > 0)
 
+    def is_covered(self, names: Sequence[str]) -> bool:
+        """Return whether there is a valid certificate for a set of names."""
+        with self._wake:
+            charge = self._charges.get(canonical_names(names))
+            return charge is not None and charge.is_covered(self._clock.now())
+
     def wait_until_settled(self, timeout: float, names: Sequence[str] | None = None) -> bool:
         """Wait until nothing is to be done at this moment, whether it succeeded or not; return whether that came.
 
@@ -240,7 +243,7 @@ class Steward:
             except Exception as error:
                 # What a hook or a storage of the program's own raises must not end renewal.
                 _LOGGER.exception("looking after the certificate of %s failed", _list(charge.names))
-                self._fail(charge, f"{type(error).__name__}: {error}", self.attempts.authorities[-1], None)
+                self._fail(charge, f"{type(error).__name__}: {error}", self.attempts.authorities[-1])
             finally:
                 with self._wake:
                     charge.is_busy = False
@@ -320,38 +323,25 @@ class Steward:
 
     def _put_off_saving(self, charge: Charge, error: StorageError) -> None:
         authority = self.attempts.authorities[0] if charge.stored is None else charge.stored.authority
-        self._fail(charge, f"The certificate was obtained, but is in memory only. {error}", authority, None)
+        self._fail(charge, f"The certificate was obtained, but is in memory only. {error}", authority)
 
     def _poll(self, charge: Charge) -> None:
         """Ask the authority when it would like the certificate to be renewed (RFC 9773)."""
-        assert charge.stored is not None  # noqa: S101 - there is nothing to ask about otherwise
-        issuer = self.attempts.issuer_of(charge.stored.authority)
-        before, information = charge.information, None
+        before = charge.information
+        stored = charge.stored
+        issuer = None if stored is None else self.attempts.issuer_of(stored.authority)
         try:
-            information = None if issuer is None else issuer.renewal_information(charge.stored.credential)
+            information = None if issuer is None or stored is None else issuer.renewal_information(stored.credential)
         except IssuanceError as error:
             _LOGGER.info("when to renew the certificate for %s cannot be asked: %s", _list(charge.names), error)
-            information = before
-            interval = renewal.poll_interval(None)
+            information, interval = before, renewal.poll_interval(None)
         else:
             interval = renewal.poll_interval(information)
-        if information is not None and not information.is_valid:
-            _LOGGER.warning(
-                "the authority of the certificate for %s suggests a renewal that ends before it begins; ignored",
-                _list(charge.names),
-            )
         with self._wake:
             charge.information = information
             charge.poll_at = self._clock.monotonic() + interval
-        if information is not None and information.is_valid and _window(information) != _window(before):
-            why = f" ({information.explanation_url})" if information.explanation_url else ""
-            _LOGGER.info(
-                "the authority of the certificate for %s suggests a renewal between %s and %s%s",
-                _list(charge.names),
-                f"{information.start:%Y-%m-%d %H:%M} UTC",
-                f"{information.end:%Y-%m-%d %H:%M} UTC",
-                why,
-            )
+        if information is not None and _window(information) != _window(before):
+            self._announce.suggested(charge, information)
 
     def _attempt(self, charge: Charge) -> None:
         is_first = charge.stored is None and not charge.failures
@@ -368,9 +358,9 @@ class Steward:
                 self._read(charge)
                 if charge.attempt_in(now=self._clock.now(), monotonic=self._clock.monotonic()) <= 0:
                     self._ask(charge)
-        except StorageError as error:
+        except SecureServeError as error:
             # Without a place for the result, no authority is asked: it issues so many a week and no more.
-            self._fail(charge, str(error), self.attempts.authorities[0], None)
+            self._fail(charge, str(error), self.attempts.authorities[0])
 
     def _ask(self, charge: Charge) -> None:
         """Ask the authorities, with the lock of the names held."""
@@ -381,23 +371,17 @@ class Steward:
             with self._wake:
                 charge.not_before = self._clock.monotonic() + outcome.seconds
                 charge.is_forced = False
-            _LOGGER.info(
-                "asking for a certificate for %s again in %d s, as the authority would have it",
-                _list(charge.names),
-                round(outcome.seconds),
-            )
+            self._announce.paused(charge, outcome.seconds)
         elif not charge.cancelled.is_set():
-            self._refuse(charge, outcome)
-
-    def _refuse(self, charge: Charge, refused: Refused) -> None:
-        error, authority = refused.error, refused.authority
-        self._fail(charge, f"{authority}: {error}", authority.directory_url, error.problem_type)
+            error, authority = outcome.error, outcome.authority
+            message = str(error) if str(authority) in str(error) else f"{authority}: {error}"
+            self._fail(charge, message, authority.directory_url, error.problem_type, at_least=outcome.pause)
 
     def _accept(self, charge: Charge, obtained: Obtained) -> None:
         credential, authority = obtained.credential, obtained.authority.directory_url
         before = charge.stored
         if before is not None and before.credential == credential:
-            self._fail(charge, f"{obtained.authority} gave the same certificate again.", authority, None)
+            self._fail(charge, f"{obtained.authority} gave the same certificate again.", authority)
             self.attempts.tidy(charge, authority)
             return
         failure: StorageError | None = None
@@ -408,108 +392,35 @@ class Steward:
         self._take(charge, self._certificates.best(charge.names))
         with self._wake:
             charge.succeed(monotonic=self._clock.monotonic())
-        _LOGGER.info(
-            "obtained a certificate for %s from %s, valid until %s",
-            _list(charge.names),
-            obtained.authority,
-            f"{credential.not_after:%Y-%m-%d %H:%M} UTC",
-        )
         self._have_reloaded()
-        self._publish(
-            CertificateObtained(
-                names=charge.names,
-                authority=authority,
-                fingerprint=credential.fingerprint,
-                not_after=credential.not_after,
-                replaced_fingerprint=None if before is None else before.credential.fingerprint,
-            )
-        )
+        self._announce.obtained(charge, obtained, None if before is None else before.credential)
         if failure is not None:
             self._put_off_saving(charge, failure)
         else:
             self.attempts.tidy(charge, authority)
-        self._check_clock(charge)
 
-    def _check_clock(self, charge: Charge) -> None:
-        """Say so if a certificate of this moment is not valid at this moment: that is what a wrong clock looks like."""
-        now = self._clock.now()
-        renew_at = charge.renew_at
-        if charge.stored is None or renew_at is None or charge.stored.credential.not_before <= now < renew_at:
-            return
-        credential = charge.stored.credential
-        _LOGGER.error(
-            "the certificate for %s that was issued just now is valid from %s to %s, and the clock of this machine says"
-            " %s: set the clock",
-            _list(charge.names),
-            f"{credential.not_before:%Y-%m-%d %H:%M} UTC",
-            f"{credential.not_after:%Y-%m-%d %H:%M} UTC",
-            f"{now:%Y-%m-%d %H:%M} UTC",
-        )
-
-    def _fail(self, charge: Charge, message: str, authority: str, problem_type: str | None) -> None:
+    def _fail(
+        self, charge: Charge, message: str, authority: str, problem_type: str | None = None, *, at_least: float = 0.0
+    ) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         fraction = self._fraction_of(f"{charge.failures} {charge.names}")
         with self._wake:
-            charge.fail(message, now=now, monotonic=monotonic, fraction=fraction)
-            status = charge.status(now=now, monotonic=monotonic)
-        has_time = charge.stored is not None and charge.stored.credential.is_current(now)
-        _LOGGER.log(
-            logging.WARNING if has_time else logging.ERROR,
-            "no certificate for %s yet (attempt %d, the next at %s); what was served still is: %s",
-            _list(charge.names),
-            charge.failures,
-            f"{status.next_attempt:%Y-%m-%d %H:%M:%S} UTC",
-            message,
-        )
-        self._publish(
-            IssuanceFailed(
-                names=charge.names,
-                authority=authority,
-                problem_type=problem_type,
-                message=message,
-                failures=charge.failures,
-                next_attempt=status.next_attempt,
-            )
-        )
+            charge.fail(message, now=now, monotonic=monotonic, fraction=fraction, at_least=at_least)
+        self._announce.failed(charge, authority, problem_type)
 
     def _raise_alarm(self, charge: Charge) -> None:
-        now = self._clock.now()
         with self._wake:
-            is_due = charge.alarm(now)
-        if not is_due or charge.stored is None:
-            return
-        credential = charge.stored.credential
-        remaining = (credential.not_after - now).total_seconds()
-        left = f"is valid for {_duration(remaining)} more" if remaining > 0 else "HAS EXPIRED"
-        _LOGGER.error(
-            "the certificate for %s %s and could not be renewed in %d attempts: %s",
-            _list(charge.names),
-            left,
-            charge.failures,
-            charge.last_error,
-        )
-        self._publish(
-            RenewalOverdue(
-                names=charge.names,
-                fingerprint=credential.fingerprint,
-                not_after=credential.not_after,
-                remaining=remaining,
-                failures=charge.failures,
-                message=charge.last_error or "",
-            )
-        )
+            is_due = charge.alarm(self._clock.now())
+        if is_due:
+            self._announce.overdue(charge)
 
     def _have_reloaded(self) -> None:
         if self._reload is None:
             return
         try:
             self._reload()
-        except SecureServeError as error:
-            _LOGGER.error("what is stored could not be served: %s", error)  # noqa: TRY400 - says it all
-
-    def _publish(self, event: object) -> None:
-        if self._publish_event is not None:
-            self._publish_event(event)
+        except Exception:
+            _LOGGER.exception("what is stored could not be served")
 
 
 def _fraction_of(text: str) -> float:
@@ -527,7 +438,3 @@ def _window(information: RenewalInformation | None) -> tuple[datetime, datetime]
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / renewal.DAY:.1f} days" if seconds >= 2 * renewal.DAY else f"{seconds / renewal.HOUR:.1f} hours"

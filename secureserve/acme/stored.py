@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ class StoredCertificates:
         return StoredCertificate(key.names, key.authority, credential)
 
     def put(self, authority: str, names: Iterable[str], credential: Credential) -> StoredCertificate:
-        """Store a certificate.
+        """Store a certificate, in place of all others for the same names, whoever issued them.
 
         Raises:
             StorageError: It could not be stored. It is kept in memory, counts as stored, and `save` tries again.
@@ -184,6 +185,10 @@ class StoredCertificates:
         self.storage.put(key, credential.private_key_pem() + credential.chain_pem())
         if self._unsaved.get(key) is credential:
             del self._unsaved[key]
+        with contextlib.suppress(StorageError):
+            for other in self.storage.keys(Kind.CERTIFICATE):
+                if other.names == key.names and other != key:
+                    self.storage.delete(other)
 
 
 def _unreadable(error: StorageError) -> UnreadableCertificate:
