@@ -45,6 +45,11 @@ from secureserve.errors import (
 )
 
 if TYPE_CHECKING:
+    from secureserve.acme.authorities import Authority, ExternalAccount
+    from secureserve.acme.solvers import DNS01Solver, HTTP01Solver, Solver, TLSALPN01Solver
+    from secureserve.acme.source import ACMESource
+    from secureserve.acme.steward import Steward
+    from secureserve.acme.storage import FileStorage, Storage
     from secureserve.certificates.credential import Credential
     from secureserve.certificates.keys import CallableKey, FileKey, KeyedSource, PrivateKeySource, SystemdKey
     from secureserve.certificates.on_demand import CallableSource
@@ -74,8 +79,10 @@ if TYPE_CHECKING:
     from secureserve.tls.policy import TLSPolicy
 
 __all__ = [
+    "ACMESource",
     "AlreadyStarted",
     "AuthoriseClients",
+    "Authority",
     "BadRequest",
     "BodyTooLarge",
     "BodyTruncated",
@@ -89,12 +96,16 @@ __all__ = [
     "Credential",
     "CredentialError",
     "CredentialSource",
+    "DNS01Solver",
     "DirectorySource",
     "Engine",
     "Expired",
+    "ExternalAccount",
     "FileKey",
     "FileSource",
+    "FileStorage",
     "FrontSettings",
+    "HTTP01Solver",
     "HTTPServer",
     "HandshakeFailed",
     "HeadTooLarge",
@@ -117,10 +128,14 @@ __all__ = [
     "SecureServeError",
     "Server",
     "ServerAdapter",
+    "Solver",
     "StartFailed",
+    "Steward",
     "StopTimedOut",
+    "Storage",
     "StorageError",
     "SystemdKey",
+    "TLSALPN01Solver",
     "TLSInfo",
     "TLSPolicy",
     "UnreadableCertificate",
@@ -136,6 +151,11 @@ __all__ = [
 
 _HOMES: Final = MappingProxyType(
     {
+        "secureserve.acme.authorities": ("Authority", "ExternalAccount"),
+        "secureserve.acme.solvers": ("DNS01Solver", "HTTP01Solver", "Solver", "TLSALPN01Solver"),
+        "secureserve.acme.source": ("ACMESource",),
+        "secureserve.acme.steward": ("Steward",),
+        "secureserve.acme.storage": ("FileStorage", "Storage"),
         "secureserve.certificates.credential": ("Credential",),
         "secureserve.certificates.keys": ("CallableKey", "FileKey", "KeyedSource", "PrivateKeySource", "SystemdKey"),
         "secureserve.certificates.on_demand": ("CallableSource",),

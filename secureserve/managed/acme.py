@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secureserve.acme.issuer import Issuer
     from secureserve.acme.solvers import Solver
     from secureserve.acme.steward import Steward
-    from secureserve.acme.storage import FileStorage
+    from secureserve.acme.storage import Storage
     from secureserve.certificates.credential import Credential
     from secureserve.certificates.sources import CredentialSource
 
@@ -61,7 +61,7 @@ class ACMELayer:
         sources: What gives those that there are to whoever serves them.
     """
 
-    storage: FileStorage
+    storage: Storage
     steward: Steward
     sources: tuple[CredentialSource, ...]
 
@@ -71,7 +71,10 @@ class ACMELayer:
         Raises:
             ConfigurationError: The storage cannot be used.
         """
-        self.storage.prepare()
+        from secureserve.acme.storage import FileStorage
+
+        if isinstance(self.storage, FileStorage):
+            self.storage.prepare()
         self.steward.start()
 
     def stop(self) -> None:
@@ -119,11 +122,15 @@ def challenge_types(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(kind for kind, possible in can.items() if possible)
 
 
-def storage_from(values: Mapping[str, Any]) -> FileStorage:
+def storage_from(values: Mapping[str, Any]) -> Storage:
     """Return where accounts and certificates are kept."""
     from secureserve.acme.storage import FileStorage
 
-    return FileStorage(values["acme_storage"])
+    given = values["acme_storage"]
+    if given is None or isinstance(given, str):
+        return FileStorage(given)
+    storage: Storage = given
+    return storage
 
 
 def solvers_from(values: Mapping[str, Any], answers: Answers, types: Collection[str]) -> list[Solver]:
@@ -142,7 +149,7 @@ def solvers_from(values: Mapping[str, Any], answers: Answers, types: Collection[
 
 def issuers_from(
     values: Mapping[str, Any],
-    storage: FileStorage,
+    storage: Storage,
     solvers: Sequence[Solver] = (),
     publish_event: Callable[[object], None] | None = None,
 ) -> list[Issuer]:

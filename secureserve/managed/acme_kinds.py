@@ -6,9 +6,9 @@ import re
 import shlex
 from typing import Final
 
-from secureserve.managed.kinds import Kind, Unacceptable
+from secureserve.managed.kinds import PATH, Kind, Unacceptable
 
-__all__ = ["EMAIL", "HOOK", "NAMES"]
+__all__ = ["EMAIL", "HOOK", "NAMES", "STORAGE"]
 
 _AROUND_COMMA: Final = re.compile(r"\s*,\s*")
 _BETWEEN_CERTIFICATES: Final = re.compile(r"[;\s]+")
@@ -84,6 +84,17 @@ def _hook() -> Kind:
     return Kind("a command", str, accept, read)
 
 
+def _storage() -> Kind:
+    def accept(value: object) -> object:
+        # By its shape, since this table must not load what a storage needs.
+        if all(callable(getattr(value, method, None)) for method in ("get", "put", "delete", "keys", "lock")):
+            return value
+        return PATH.accept(value)
+
+    return Kind("a path", str, accept, PATH.read)
+
+
 NAMES: Final = _names()
 EMAIL: Final = _email()
 HOOK: Final = _hook()
+STORAGE: Final = _storage()

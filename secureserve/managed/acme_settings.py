@@ -48,9 +48,9 @@ ACME_SETTINGS: Final = (
     ),
     Setting(
         "acme_storage",
-        optional(kinds.PATH),
+        optional(acme_kinds.STORAGE),
         None,
-        "The directory of accounts, keys and certificates; None: secureserve/acme in the user's state folder.",
+        "The directory of accounts, keys and certificates, in Python also a Storage; None: in the user's state folder.",
         Section.ACME,
     ),
     Setting(

@@ -112,7 +112,7 @@ class ServerAttributes:
     acme_accept_terms = Attribute[bool]()
     acme_directory = Attribute[tuple[str, ...]]()
     acme_ca_file = Attribute[str | None]()
-    acme_storage = Attribute[str | None]()
+    acme_storage = Attribute[Any]()
     acme_challenge = Attribute[tuple[str, ...] | None]()
     acme_dns_hook = Attribute[Any]()
     acme_profile = Attribute[str | None]()

@@ -79,6 +79,22 @@ def keys(path: Path) -> Sequence[secureserve.PrivateKeySource]:
     ]
 
 
+def acme(server: secureserve.Server, storage: secureserve.Storage) -> None:
+    """Obtain by a server's settings, and from parts."""
+    server.acme_domain = ["example.org", ("example.net", "www.example.net")]
+    server.acme_storage = secureserve.FileStorage("/var/lib/acme")
+    solvers: Sequence[secureserve.Solver] = [
+        secureserve.TLSALPN01Solver(server.alpn_challenges),
+        secureserve.HTTP01Solver(server.acme_challenges),
+        secureserve.DNS01Solver(["/usr/local/bin/dns-hook"]),
+    ]
+    source: secureserve.CredentialSource = secureserve.ACMESource([["example.org"]], storage)
+    authority = secureserve.Authority("ours", "https://ca.example/directory", ca_file="/etc/ca.pem")
+    account = secureserve.ExternalAccount("key-1", "c2VjcmV0c2VjcmV0c2VjcmV0")
+    steward: type[secureserve.Steward] = secureserve.Steward
+    consume(solvers, source, authority, account, steward)
+
+
 def clients(tls: secureserve.TLSInfo) -> bool:
     """Say which clients may do what, and look at who one is."""
     server = secureserve.HTTPServer(
