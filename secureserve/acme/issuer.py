@@ -50,6 +50,8 @@ PROOF_TIMEOUT: Final = 180.0
 ISSUANCE_TIMEOUT: Final = 180.0
 """Seconds that it may take to issue."""
 
+_GOING_ON: Final = frozenset({"pending", "ready", "processing", "valid"})
+"""The states of an order that may yet lead to a certificate (RFC 8555, 7.1.6)."""
 _GONE: Final = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "orderNotReady"})
 """How authorities answer for an order that they do not know (any more)."""
 _NOT_REPLACEABLE: Final = frozenset({"alreadyReplaced", "conflict", "malformed", "unauthorized"})
@@ -297,7 +299,7 @@ class Issuer:
                 raise
             self.settle(wanted)
             return None
-        if order.status.name not in {"pending", "ready", "processing", "valid"}:
+        if order.status.name not in _GOING_ON:
             self.settle(wanted)
             return None
         progress(f"going on with the order for {', '.join(wanted)}")
@@ -361,7 +363,7 @@ class Issuer:
             if status == "valid" and order.certificate:
                 progress("downloading the certificate")
                 return self._download(client, pending, order.certificate)
-            if status == "invalid":
+            if status not in _GOING_ON:
                 self.settle(pending.names)
                 raise self._failure(order, shown)
             if status == "pending" and not proved:
@@ -372,7 +374,6 @@ class Issuer:
             if status == "ready" and not asked:
                 progress("asking for the certificate")
                 asked = self._finalize(client, pending, order)
-                continue
             if not patience.pause(f"waiting for {self.authority} to issue", wait):
                 remedy = "The order stays, and is gone on with at the next attempt."
                 raise IssuanceError(

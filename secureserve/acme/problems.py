@@ -188,6 +188,9 @@ def translated(authority: object, doing: str, clock: Clock) -> Generator[None]:
         raise _plain(f"{authority}: {doing}: it sent us to a URL that is not https.", remedy) from error
     except requests.exceptions.RequestException as error:
         raise _unreachable(authority, doing, error) from error
+    except OSError as error:
+        remedy = "Check that acme_ca_file holds the authority's roots in PEM."
+        raise _plain(f"{authority}: {doing}: {_root_text(error).rstrip('.')}.", remedy) from error
     except (errors.Error, JOSEError, AttributeError, KeyError, TypeError, ValueError) as error:
         # The libraries take what an authority sends for well-formed, and stumble over what is not.
         raise _nonsense(authority, doing, error) from error

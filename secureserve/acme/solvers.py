@@ -201,9 +201,9 @@ class DNS01Solver:
             "SECURESERVE_ACME_RECORD_NAME": challenge.record_name,
             "SECURESERVE_ACME_RECORD_VALUE": challenge.record_value,
         }
-        # Into a file: a program that the hook leaves running must not keep us waiting for the end of a pipe.
-        with tempfile.TemporaryFile() as output:
-            try:
+        try:
+            # Into a file: a program that the hook leaves running must not keep us waiting for the end of a pipe.
+            with tempfile.TemporaryFile() as output:
                 process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
                     (*hook, action),
                     env=environ,
@@ -212,19 +212,18 @@ class DNS01Solver:
                     stderr=output,
                     start_new_session=True,
                 )
-            except OSError as error:
-                why = (error.strerror or str(error)).lower()
-                raise self._error(hook[0], action, challenge, f"it cannot be started: {why}") from error
-            try:
-                status = process.wait(self._timeout)
-            except subprocess.TimeoutExpired as error:
-                _kill(process)
-                raise self._error(
-                    hook[0], action, challenge, f"it took more than {self._timeout:g} s and was killed"
-                ) from error
-            if status != 0:
-                ended = f"it ended with status {status}" if status > 0 else f"signal {-status} ended it"
-                raise self._error(hook[0], action, challenge, f"{ended}{_end_of(output)}")
+                status = _wait(process, self._timeout)
+                said = _end_of(output)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise self._error(hook[0], action, challenge, f"it cannot be run: {why}") from error
+        if status is None:
+            problem = f"it took more than {self._timeout:g} s and was killed"
+        elif status != 0:
+            problem = f"it ended with status {status}" if status > 0 else f"signal {-status} ended it"
+        else:
+            return
+        raise self._error(hook[0], action, challenge, f"{problem}{said}")
 
     def _error(self, hook: str, action: str, challenge: Challenge, why: str) -> IssuanceError:
         remedy = "Run the hook by hand to see what is wrong with it, or choose another with acme_dns_hook."
@@ -236,11 +235,17 @@ class DNS01Solver:
         )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a command with everything that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(KILL_TIMEOUT)
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """Return how a command ended; None where it took too long and was killed, with everything that it had started."""
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(KILL_TIMEOUT)
 
 
 def _end_of(output: IO[bytes]) -> str:

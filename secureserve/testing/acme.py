@@ -100,7 +100,7 @@ class Order:
     authorizations: list[Authorization]
     profile: str | None = None
     replaces: str | None = None
-    finalized: bool = False
+    looks: int = 0
     certificate: Issued | None = None
     error: Problem | None = None
     expires: datetime = field(default_factory=lambda: _now() + ORDER_LIFETIME)
@@ -111,7 +111,7 @@ class Order:
         if self.error is not None or any(one.status not in {"pending", "valid"} for one in self.authorizations):
             return "invalid"
         if self.certificate is not None:
-            return "valid"
+            return "valid" if self.looks <= 0 else "processing"
         return "ready" if all(one.status == "valid" for one in self.authorizations) else "pending"
 
 
@@ -141,9 +141,12 @@ class ACMEAuthority:
     Attributes:
         validation: Where challenges are looked for: set ``http_port`` and ``tls_port``, fill ``zone``.
         refused: Problems by identifier, with which an order for it is answered.
+        issuance_problem: What goes wrong after the proofs, so that the order becomes invalid; None for nothing.
+        looks_before_issuing: How often a client looks at its order until the certificate is there.
         issued: What was issued, in order.
         accounts: The accounts, by number.
         renewal_window: Returns when a certificate should be renewed; by default the last third of its life.
+        renewal_explanation: The URL of a page that says why; None for none.
         directory_url: Where clients begin.
 
     Threads: any.
@@ -171,8 +174,11 @@ class ACMEAuthority:
         self.orders: dict[int, Order] = {}
         self.authorizations: dict[int, Authorization] = {}
         self.challenges: dict[int, Challenge] = {}
+        self.issuance_problem: Problem | None = None
+        self.looks_before_issuing = 0
         self.issued: list[Issued] = []
         self.renewal_window: Callable[[x509.Certificate], tuple[datetime, datetime]] = last_third
+        self.renewal_explanation: str | None = None
         self.base_url = ""
         self.is_down = False
         self.lock = threading.RLock()
@@ -295,15 +301,19 @@ class ACMEAuthority:
             challenge.status = "processing"
         wait([self._validators.submit(self._validate, challenge)], self.validation_patience)
 
-    def issue(self, order: Order, public_key: Any) -> Issued:
-        """Issue what was ordered."""
+    def issue(self, order: Order, public_key: Any) -> Issued | None:
+        """Issue what was ordered; None where `issuance_problem` is in the way."""
         with self.lock:
+            if self.issuance_problem is not None:
+                order.error = self.issuance_problem
+                return None
             lifetime = self.lifetime if order.profile is None else self.profiles[order.profile]
             names = tuple(one["value"] for one in order.identifiers)
             certificate = self.issuer.sign(Template(identities=names, lifetime=lifetime), public_key)
             issued = Issued(next(self._numbers), order.account, certificate, order.profile)
             self.issued.append(issued)
             order.certificate = issued
+            order.looks = self.looks_before_issuing
             return issued
 
     def chain_pem(self, issued: Issued, *, alternate: bool = False) -> bytes:

@@ -223,8 +223,12 @@ class ACMEApplication:
         return 201, self._describe_order(order), {"Location": self._url("order", order.number)}
 
     def _order(self, _request: SignedRequest, account: Account, rest: str) -> Answer:
-        order = _owned(self._acme.orders, rest, account)
-        return 200, self._describe_order(order), {}
+        order: Order = _owned(self._acme.orders, rest, account)
+        description = self._describe_order(order)
+        if order.status != "processing":
+            return 200, description, {}
+        order.looks -= 1
+        return 200, description, {"Retry-After": "0"}
 
     def _authorization(self, request: SignedRequest, account: Account, rest: str) -> Answer:
         authorization: Authorization = _owned(self._acme.authorizations, rest, account)
@@ -284,7 +288,10 @@ class ACMEApplication:
         if issued is None:
             raise Problem("malformed", "The certificate was not issued here.", status=404)
         start, end = self._acme.renewal_window(issued.certificate)
-        return 200, {"suggestedWindow": {"start": _time(start), "end": _time(end)}}, {"Retry-After": "21600"}
+        answer: dict[str, Any] = {"suggestedWindow": {"start": _time(start), "end": _time(end)}}
+        if self._acme.renewal_explanation is not None:
+            answer["explanationURL"] = self._acme.renewal_explanation
+        return 200, answer, {"Retry-After": "21600"}
 
     # What things look like.
 
@@ -307,7 +314,9 @@ class ACMEApplication:
             "authorizations": [self._url("authz", one.number) for one in order.authorizations],
             "finalize": self._url("finalize", order.number),
         }
-        if order.certificate is not None:
+        if order.error is not None:
+            description["error"] = order.error.document()
+        if order.certificate is not None and order.status == "valid":
             description["certificate"] = self._url("cert", order.certificate.number)
         if order.profile is not None:
             description["profile"] = order.profile
