@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "Observer"]
 
+TOGETHER: Final = 16
+"""Connections that a thread which polls alone learns of at once: it spares the others a system call each."""
 HELD_SECONDS: Final = 0.05
 """When to look again at a connection that is due, but that a thread is just then taking a step with."""
 
@@ -157,6 +159,16 @@ class Front:
     def rest(self) -> None:
         """Take `wake` back."""
         self._poller.rest()
+
+    def polled_by(self, threads: int) -> bool:
+        """Be told how many threads poll: a lone one may ask the kernel for several connections at once.
+
+        Returns:
+            Whether connections are ready that the kernel will not tell of again, so that a thread which waits for it
+            must be woken.
+        """
+        self._poller.at_once = TOGETHER if threads == 1 else 1
+        return self._poller.has_found()
 
     def next_deadline(self) -> float:
         """Return when `expire` should be called, in seconds of the monotonic clock."""

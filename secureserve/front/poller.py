@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+from collections import deque
 from typing import Final
 
 __all__ = ["Poller"]
@@ -25,12 +26,21 @@ class Poller:
 
     A descriptor is told of once and then rests until it is armed again, so that it belongs to one thread meanwhile.
 
+    The kernel may be asked for several at once. Those that `poll` does not return at once wait here, for the next call
+    by whatever thread. A thread that waits in the kernel meanwhile does not learn of them, so ask for several only
+    while one thread polls.
+
+    Attributes:
+        at_once: How many descriptors to ask the kernel for.
+
     Threads: everything by any thread at any time, `close` last.
     """
 
-    __slots__ = ("_arrivals", "_arrivals_fd", "_served", "_wake_fd")
+    __slots__ = ("_arrivals", "_arrivals_fd", "_found", "_served", "_wake_fd", "at_once")
 
     def __init__(self) -> None:
+        self.at_once = 1
+        self._found: deque[int] = deque()
         self._served = select.epoll()
         self._arrivals = select.epoll()
         self._arrivals_fd = self._arrivals.fileno()
@@ -57,16 +67,29 @@ class Poller:
 
     def poll(self, timeout: float | None) -> int | None:
         """Return a descriptor that is ready; None after `timeout` seconds, when woken, or if another was quicker."""
-        events = self._served.poll(timeout, 1)
-        if not events:
-            return None
-        fd = events[0][0]
+        found = self._found
+        if found:
+            try:
+                fd = found.popleft()
+            except IndexError:
+                return None
+        else:
+            events = self._served.poll(timeout, self.at_once)
+            if not events:
+                return None
+            fd = events[0][0]
+            if len(events) > 1:
+                found.extend([each for each, _ in events[1:]])
         if fd == self._arrivals_fd:
             arrival = self.poll_arrival()
             # Armed again before the arrival is served, so that another thread may take the next one meanwhile.
             self._served.modify(fd, ARRIVAL)
             return arrival
         return None if fd == self._wake_fd else fd
+
+    def has_found(self) -> bool:
+        """Return whether descriptors are ready that no `poll` has returned yet."""
+        return bool(self._found)
 
     def poll_arrival(self) -> int | None:
         """Return an arrival that is ready, without waiting; None if there is none."""

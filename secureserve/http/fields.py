@@ -73,13 +73,13 @@ class ResponseFields:
         self.content_length: int | None = None
         self.close = self.has_date = self.has_server = False
         self.count = len(fields)
-        self.lines = lines = []
+        self.lines: list[bytes] = []
         for name, value in fields:
             line = _lines.get((name, value))
             if line is None:
                 line = self._take(name, value)
             if line:
-                lines.append(line)
+                self.lines.append(line)
 
     def _take(self, name: str, value: str) -> bytes:
         lower = name.lower()

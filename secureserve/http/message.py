@@ -8,8 +8,8 @@ Every message ends with an empty line or with content of a known length, so the 
 that end where a message may end. That way it never sees the bytes of the next request (pipelining, RFC 9112, 9.3.2),
 which are still ours when this one has been answered.
 
-Clients say nearly the same with every request on a connection. Fields that come again byte for byte mean the same, so of
-a head that has those of the last one only the request line is read, and nothing of one that is all the same.
+Clients say nearly the same with every request on a connection. Fields that come again byte for byte mean the same, so
+of a head that has those of the last one only the request line is read, and nothing of one that is all the same.
 """
 
 from __future__ import annotations

@@ -150,9 +150,12 @@ class Monitor:
             look = self._look()
             self._see_to_the_queue(is_polled=look.is_polled)
             if look.misses_somebody():
+                front.polled_by(look.active + 1)
                 quiet = unneeded = calm = 0
                 self._relieve(is_stuck=look.events == 0)
             else:
+                if front.polled_by(look.active) and look.is_polled:
+                    self._wake_pollers()
                 calm += 1
                 unneeded += 1 if look.is_polled else COMPUTING_COUNTS
                 quiet = quiet + 1 if look.is_polled else 0

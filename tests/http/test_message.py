@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -498,3 +499,91 @@ def test_random_bytes_never_raise_anything_else(pieces: list[bytes]) -> None:
         assert outcome in {None, 400, 413, 414, 417, 431, 501, 505}
     whole = read([b"".join(pieces)], requests=3)
     assert isinstance(whole, list) == isinstance(outcome, list)
+
+
+# What is remembered from one head to the next.
+
+LINES = (
+    b"GET / HTTP/1.1\r\n",
+    b"HEAD /other?x=1 HTTP/1.1\r\n",
+    b"POST / HTTP/1.1\r\n",
+    b"GET / HTTP/1.0\r\n",
+    b"OPTIONS * HTTP/1.1\r\n",
+    b"GET http://localhost/ HTTP/1.1\r\n",
+    b"GET http://elsewhere/ HTTP/1.1\r\n",
+    b"CONNECT localhost:443 HTTP/1.1\r\n",
+    b"GET /#fragment HTTP/1.1\r\n",
+    b"GET  / HTTP/1.1\r\n",
+    b"GET /\x01 HTTP/1.1\r\n",
+    b"NONSENSE / HTTP/1.1\r\n",
+    b"GET / HTTP/2.0\r\n",
+)
+FIELDS = (
+    HOST,
+    HOST + b"Accept: */*\r\nCookie: a=b\r\nCookie: c=d\r\n",
+    HOST + b"Connection: keep-alive\r\n",
+    HOST + b"Connection: close\r\n",
+    HOST + b"Upgrade: other\r\nConnection: upgrade\r\n",
+    HOST + b"Content-Length: 0\r\n",
+    HOST + b"Content-Length: 3\r\n",
+    HOST + b"Expect: 100-continue\r\n",
+    HOST + CHUNKED,
+    HOST + b"X_Y: z\r\n",
+    HOST + b"Long: " + b"x" * 3000 + b"\r\n",
+    b"",
+)
+
+
+def outcome(reader: MessageReader, head: bytes) -> Any:
+    """Return all that a reader makes of a head."""
+    try:
+        need = reader.feed(head)
+    except BadRequest as error:
+        return error.status_hint, str(error), reader.message.method
+    message = reader.message
+    return need, *(getattr(message, name) for name in PARTS)
+
+
+PARTS = (
+    "method",
+    "target",
+    "version",
+    "environ_fields",
+    "keep_alive",
+    "content_length",
+    "chunked",
+    "expects_continue",
+    "complete",
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(FIELDS)), min_size=2, max_size=6))
+def test_what_came_before_changes_nothing(heads: list[tuple[bytes, bytes]]) -> None:
+    """A head means on a connection that has had others exactly what it means on a new one."""
+    reader = MessageReader(LIMITS)
+    for line, fields in heads:
+        head = line + fields + b"\r\n"
+        expected = outcome(MessageReader(LIMITS), head)
+        assert outcome(reader, head) == expected
+        if not reader.message.complete or not reader.message.keep_alive:
+            return
+        reader.next()
+
+
+def test_fields_that_come_again_are_not_read_again() -> None:
+    """Of a head with the last one's fields the parser sees the request line, and nothing of one that is all the same."""
+    seen: list[bytes] = []
+    reader = MessageReader(LIMITS)
+    parser = reader._parser
+    reader._parser = SimpleNamespace(
+        feed_data=lambda data: (seen.append(data), parser.feed_data(data)),
+        get_method=parser.get_method,
+        should_keep_alive=parser.should_keep_alive,
+    )
+    fields = HOST + b"Accept: */*\r\n\r\n"
+    for line in (b"GET /a HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n"):
+        assert reader.feed(line + fields) is Need.WORKER
+        assert (reader.message.target, reader.message.environ_fields["HTTP_ACCEPT"]) == (line[4:6], "*/*")
+        reader.next()
+    assert seen == [b"GET /a HTTP/1.1\r\n" + fields, b"GET /b HTTP/1.1\r\n\r\n"]
