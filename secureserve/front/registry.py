@@ -161,13 +161,15 @@ class Registry:
         return False
 
     def _arm(self, connection: Connection, *, write: bool) -> None:
-        # A hang-up is told of a connection at rest too: since it began to wait another thread may have claimed it, and
-        # closed or moved its descriptor.
-        with contextlib.suppress(OSError):
+        try:
             if connection.admitted:
                 self.poller.arm(connection.fd, write=write)
             else:
                 self.poller.arm_arrival(connection.fd, write=write)
+        except OSError:
+            # A hang-up is told of a connection at rest too: since it began to wait another thread may have claimed it,
+            # and closed or moved its descriptor.
+            return
 
     # Ending.
 

@@ -145,6 +145,8 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
         req = self.req
         if isinstance(response, (list, tuple)) and len(response) == 1 and response[0] and self.started_response:
             req.declare(len(response[0]))
+            self.write(response[0])
+            return
         for chunk in response:
             if chunk:
                 self.write(chunk)

@@ -192,7 +192,7 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
 
     def declare(self, length: int) -> None:
         """Declare how much content there is, where the application did not and the status allows any."""
-        if not self.sent_headers:
+        if self.declared is None and not self.sent_headers:
             self._checked_fields()
             if self.declared is None and self.status[:3] not in _WITHOUT_CONTENT:
                 self.declared = length
@@ -213,18 +213,24 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         fields = self._checked_fields()
         if fields.close or not self.message.complete or server.draining:
             self.close_connection = True
-        lines = [server.status_line_start, self.status, b"\r\n", *fields.lines]
-        self._frame(lines)
-        if not fields.has_date:
-            lines.append(_date())
-        if not fields.has_server:
-            lines.append(server.server_line)
-        lines += (self.conn.extra_lines, b"\r\n")
-        self._head = b"".join(lines)
+        framing = self._framing()
+        self._head = b"".join(
+            (
+                server.status_line_start,
+                self.status,
+                b"\r\n",
+                *fields.lines,
+                framing,
+                b"" if fields.has_date else _date(),
+                b"" if fields.has_server else server.server_line,
+                self.conn.extra_lines,
+                b"\r\n",
+            )
+        )
 
-    def _frame(self, lines: list[bytes]) -> None:
+    def _framing(self) -> bytes:
         """Decide how the end of the content is told (RFC 9112, 6.3), and whether the connection stays."""
-        http11 = self.response_protocol == "HTTP/1.1"
+        http11 = self.message.version == (1, 1) and self.server.protocol != "HTTP/1.0"
         code = self.status[:3]
         if code in _WITHOUT_CONTENT:
             self._without_content = True
@@ -233,16 +239,15 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         elif self.declared is None and not self._without_content:
             if http11:
                 self.chunked_write = True
-                lines.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 # An HTTP/1.0 client takes the end of the connection for the end of the content.
                 self.close_connection = True
-        if self.declared is not None:
-            lines.append(b"Content-Length: %d\r\n" % self.declared)
+        length = b"" if self.declared is None else b"Content-Length: %d\r\n" % self.declared
+        if self.chunked_write:
+            length = b"Transfer-Encoding: chunked\r\n"
         if self.close_connection:
-            lines.append(b"Connection: close\r\n")
-        elif not http11:
-            lines.append(b"Connection: keep-alive\r\n")
+            return length + b"Connection: close\r\n"
+        return length if http11 else length + b"Connection: keep-alive\r\n"
 
     def write(self, chunk: bytes) -> None:
         """Send content.
@@ -251,7 +256,8 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
             ValueError: It is more than was declared. If the head was out, what was declared has been sent.
             ConnectionError: The connection broke.
         """
-        self.ensure_headers_sent()
+        if not self.sent_headers:
+            self.ensure_headers_sent()
         if self._without_content or not chunk:
             return
         size = len(chunk)
@@ -309,7 +315,7 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         try:
             if head:
                 self._head = b""
-                if len(head) + len(data) <= JOINED_AT_MOST:
+                if len(data) <= JOINED_AT_MOST - len(head):
                     data = head + data
                 else:
                     write(head)
