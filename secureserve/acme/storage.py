@@ -283,7 +283,6 @@ class FileStorage:
         """
         path = self.directory / _LOCKS_FOLDER / f"{_slug(sorted(names))}.lock"
         try:
-            self._private(self.directory)
             self._private(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -315,6 +314,8 @@ class FileStorage:
         return self.directory / _slug([authority])
 
     def _private(self, directory: Path) -> Path:
+        # What is missing above a directory would be made open to others.
+        files.make_private_directory(self.directory)
         files.make_private_directory(directory)
         return directory
 
