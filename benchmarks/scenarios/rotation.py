@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import clients
 from benchmarks.credentials import make_credential
 from benchmarks.light_load import light_load
+from benchmarks.newcomers import visiting
 from benchmarks.processes import descriptors
 from benchmarks.results import Measure
 from benchmarks.scenario import Case, Plan, Scenario, measure_cpu
@@ -55,6 +56,8 @@ CPU: Final = Measure("CPU %")
 CPU_WITHOUT: Final = Measure("CPU % without")
 
 CONNECTIONS: Final = 32
+VISIT_SECONDS: Final = 0.002
+"""From one new connection to the next under load."""
 ROTATION_SECONDS: Final = 0.02
 """Allowed for each rotation; those for which there is no time are not made."""
 LEAST_SECONDS: Final = 20.0
@@ -70,7 +73,8 @@ _NEVER: Final = "does not take another certificate while it runs"
 
 
 def _run(running: RunningServer, plan: Plan) -> Mapping[str, float]:
-    without = drive(running.port, "/", connections=CONNECTIONS, seconds=plan.seconds)
+    with visiting(running.port, every=VISIT_SECONDS):
+        without = drive(running.port, "/", connections=CONNECTIONS, seconds=plan.seconds)
     memory, open_before = running.pss(), descriptors(running.pids())
     seconds = plan.rotations * ROTATION_SECONDS
     loaded_seconds = max(seconds, plan.seconds) + 1
@@ -82,16 +86,16 @@ def _run(running: RunningServer, plan: Plan) -> Mapping[str, float]:
             loads.append(drive(running.port, "/", connections=CONNECTIONS, seconds=loaded_seconds))
         return loads
 
-    with ThreadPoolExecutor(1) as loader:
+    with visiting(running.port, every=VISIT_SECONDS) as visits, ThreadPoolExecutor(1) as loader:
         loading = loader.submit(load_until_done)
         try:
             rotated = _rotate(running, plan.rotations, time.monotonic() + max(seconds, LEAST_SECONDS))
         finally:
             done.set()
-    loads = loading.result()
+        loads = loading.result()
     return {
         **rotated,
-        FAILED.name: rotated[FAILED.name] + sum(load.errors for load in loads),
+        FAILED.name: rotated[FAILED.name] + sum(load.errors for load in loads) + visits.failed,
         P99.name: max(load.p99 for load in loads) / without.p99,
         MEMORY.name: (running.pss() - memory) / 1e6,
         DESCRIPTORS.name: descriptors(running.pids()) - open_before,
@@ -225,13 +229,14 @@ def _cases(_: Plan) -> tuple[Case, ...]:
 
 SCENARIO: Final = Scenario(
     "rotation",
-    "Under load: the program swaps between two certificates as often as it can, while 32 kept connections ask for 12 "
-    "bytes each. After every rotation a new connection must be shown the new certificate, and another one resumes a "
-    "session from before it. The times run from the call to the end of the first handshake that shows it. Failures "
-    "are those of handshakes and requests together. By files and by a call: a younger certificate each time, put in "
-    "place by a rename, or by the server's own call, five times a second at most, under light load: four kept "
-    "connections with a request every 20 ms each, and a new connection every 20 ms. New connections, 2 ms apart, see "
-    "when it is served. A kept connection that the server closed between two requests is made again, and its request "
-    "with it. CPU is the server's share of one core, with rotations and without.",
+    "Under load: the program swaps between two certificates as often as it can, while 32 kept connections ask for "
+    "12 bytes each, and others are made, one every 2 ms, as they are without rotations too. After every rotation a "
+    "new connection must be shown the new certificate, and another one resumes a session from before it. The times "
+    "run from the call to the end of the first handshake that shows it. Failures are those of handshakes and "
+    "requests together. By files and by a call: a younger certificate each time, put in place by a rename, or by "
+    "the server's own call, five times a second at most, under light load: four kept connections with a request "
+    "every 20 ms each, and a new connection every 20 ms. New connections, 2 ms apart, see when it is served. A kept"
+    " connection that the server closed between two requests is made again, and its request with it. CPU is the "
+    "server's share of one core, with rotations and without.",
     _cases,
 )
