@@ -58,7 +58,7 @@ CPU_WITHOUT: Final = Measure("CPU % without")
 CONNECTIONS: Final = 32
 VISIT_SECONDS: Final = 0.002
 """From one new connection to the next under load."""
-ROTATION_SECONDS: Final = 0.02
+ROTATION_SECONDS: Final = 0.06
 """Allowed for each rotation; those for which there is no time are not made."""
 LEAST_SECONDS: Final = 20.0
 """Allowed for all of them however few they are, since a busy machine may take long over a single one."""
