@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from secureserve.rate_limit import RateLimitedLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RECORD = AccessRecord(
     remote_addr="192.0.2.7",
@@ -235,6 +237,192 @@ def test_a_disabled_access_log_formats_nothing(lines: tuple[logging.Logger, io.S
     assert not log.enabled
     log.write(None)  # type: ignore[arg-type] # anything that is looked at would fail
     assert stream.getvalue() == ""
+
+
+def write_as_connection(log: AccessLog, record: AccessRecord) -> None:
+    """Write a response as the server does, who knows the connection."""
+    fields = {"HTTP_HOST": record.host, "HTTP_REFERER": record.referer, "HTTP_USER_AGENT": record.user_agent}
+    log.connection(record.remote_addr, record.tls).write(
+        began=record.time,
+        method=record.method,
+        target=record.target,
+        protocol=record.protocol,
+        status=record.status,
+        bytes_sent=record.bytes_sent,
+        duration=record.duration,
+        fields={name: value for name, value in fields.items() if value},
+    )
+
+
+def only_handler(logger: logging.Logger) -> logging.Handler:
+    """Take away the handlers with which pytest captures, and return the one that is left: nobody sees records then."""
+    logger.handlers[:] = [each for each in logger.handlers if type(each) is logging.StreamHandler]
+    (handler,) = logger.handlers
+    return handler
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tls": Negotiated(resumed=True)},
+        {"method": "", "target": "", "protocol": ""},
+        {"target": "", "protocol": ""},
+        {"host": "", "referer": "", "user_agent": ""},
+        *({name: HOSTILE} for name in ("remote_addr", "method", "target", "protocol", "host", "referer", "user_agent")),
+        {"target": "/" + "a" * 5000},
+        {"user_agent": "b" * 5000},
+    ],
+)
+@pytest.mark.parametrize("form", [format_combined, format_json])
+def test_a_connection_writes_the_line_of_the_record(
+    lines: tuple[logging.Logger, io.StringIO], form: Any, changes: dict[str, Any]
+) -> None:
+    """The line that a connection writes, with what it remembers, is that of the record, whatever a peer sent."""
+    logger, stream = lines
+    only_handler(logger)
+    record = replace(RECORD, **changes)
+    log = AccessLog(logger, "json" if form is format_json else "combined")
+    write_as_connection(log, record)
+    assert stream.getvalue() == form(record) + "\n"
+
+
+def test_a_connection_remembers_no_other_request(lines: tuple[logging.Logger, io.StringIO]) -> None:
+    """Each request of a connection is told with its own fields, and again with those of the first."""
+    logger, stream = lines
+    only_handler(logger)
+    connection = AccessLog(logger).connection("192.0.2.7", None)
+    agents = ["one", "one", "two", "x" * 3000, "one", ""]
+    for agent in agents:
+        connection.write(
+            began=0.0,
+            method="GET",
+            target=f"/{agent[:5]}",
+            protocol="HTTP/1.1",
+            status=200,
+            bytes_sent=0,
+            duration=0.0,
+            fields={"HTTP_USER_AGENT": agent},
+        )
+    told = [line.split('"')[1::2] for line in stream.getvalue().splitlines()]
+    assert [one[0] for one in told] == [f"GET /{agent[:5]} HTTP/1.1" for agent in agents]
+    assert [one[2] for one in told] == ["one", "one", "two", "x" * MAX_FIELD_LENGTH + "...", "one", "-"]
+
+
+class Collector(logging.Handler):
+    """Keeps the records that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+def test_every_handler_gets_the_record_of_a_connection(lines: tuple[logging.Logger, io.StringIO]) -> None:
+    """A handler of the user's beside the stream is given line and record, and the stream's line is still written."""
+    logger, stream = lines
+    collector = Collector()
+    logger.addHandler(collector)
+    try:
+        write_as_connection(AccessLog(logger), RECORD)
+    finally:
+        logger.removeHandler(collector)
+    (record,) = collector.records
+    assert vars(record)["access"] == RECORD
+    assert record.getMessage() + "\n" == stream.getvalue() == format_combined(RECORD) + "\n"
+
+
+def _refuse_all(record: logging.LogRecord) -> bool:
+    return bool(vars(record)["access"].status != RECORD.status)
+
+
+@pytest.mark.parametrize("place", ["logger", "handler"])
+def test_filters_are_asked_about_every_response(lines: tuple[logging.Logger, io.StringIO], place: str) -> None:
+    """A filter on the logger or on its handler sees the record and decides."""
+    logger, stream = lines
+    handler = only_handler(logger)
+    filtered = logger if place == "logger" else handler
+    filtered.addFilter(_refuse_all)
+    try:
+        write_as_connection(AccessLog(logger), RECORD)
+        write_as_connection(AccessLog(logger), replace(RECORD, status=404))
+    finally:
+        filtered.removeFilter(_refuse_all)
+    assert stream.getvalue() == format_combined(replace(RECORD, status=404)) + "\n"
+
+
+def test_the_level_and_the_formatter_of_a_handler_count(lines: tuple[logging.Logger, io.StringIO]) -> None:
+    """A handler for warnings gets no response, and one with a formatter of the user's writes what that says."""
+    logger, stream = lines
+    handler = only_handler(logger)
+    handler.setLevel(logging.WARNING)
+    write_as_connection(AccessLog(logger), RECORD)
+    handler.setLevel(logging.NOTSET)
+    handler.setFormatter(logging.Formatter("<%(message)s>"))
+    write_as_connection(AccessLog(logger), RECORD)
+    assert stream.getvalue() == f"<{format_combined(RECORD)}>\n"
+
+
+def test_a_logger_that_propagates_is_heard_above(
+    lines: tuple[logging.Logger, io.StringIO], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where records are handed on to the root, they are made, beside the stream's line."""
+    logger, stream = lines
+    logger.propagate = True
+    with caplog.at_level(logging.INFO):
+        write_as_connection(AccessLog(logger), RECORD)
+    assert vars(caplog.records[0])["access"] == RECORD
+    assert stream.getvalue() == format_combined(RECORD) + "\n"
+
+
+def test_a_stream_that_fails_costs_no_response(
+    lines: tuple[logging.Logger, io.StringIO], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk, or a reader that went away, is told as logging tells it, and raises nothing."""
+    logger, stream = lines
+    only_handler(logger)
+    stream.close()
+    write_as_connection(AccessLog(logger), RECORD)
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_lines_are_whole_and_there_at_once(tmp_path: Path) -> None:
+    """What many threads write to a file is whole lines, each in the file as soon as its response is done."""
+    path = tmp_path / "access.log"
+    logger = logging.getLogger("tests.file")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(LineFormatter())
+    logger.addHandler(handler)
+    log = AccessLog(logger)
+    seen: list[bool] = []
+
+    def write(number: int) -> None:
+        for count in range(100):
+            target = f"/{number}/{count}/" + "x" * 1000
+            write_as_connection(log, replace(RECORD, target=target))
+            if count == 99:
+                seen.append(target in path.read_text())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    logger.removeHandler(handler)
+    handler.close()
+    assert seen == [True] * 4
+    written = path.read_text().splitlines()
+    expected = [
+        format_combined(replace(RECORD, target=f"/{number}/{count}/" + "x" * 1000))
+        for number in range(4)
+        for count in range(100)
+    ]
+    assert sorted(written) == sorted(expected)
 
 
 def test_an_unknown_format_is_refused() -> None:

@@ -13,16 +13,18 @@ from secureserve.front.connection import Need
 from secureserve.http.gateway import connection_environ
 from secureserve.http.message import MessageReader
 from secureserve.http.request import CONTINUE, HTTPRequest, complete_response
-from secureserve.logs import AccessRecord
 
 if TYPE_CHECKING:
     from secureserve.front.connection import Connection
     from secureserve.http.message import Message
     from secureserve.http.server import HTTPServer
+    from secureserve.logs import ConnectionLog
 
 __all__ = ["HTTPConnection"]
 
 INTERNAL_ERROR: Final = b"500 Internal Server Error"
+
+_PROTOCOLS: Final = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1"}
 
 
 class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
@@ -48,6 +50,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         self.peercreds_enabled = server.peercreds_enabled
         self.peercreds_resolve_enabled = server.peercreds_resolve_enabled
         self._environ: dict[str, Any] | None = None
+        self._access_log: ConnectionLog | None = None
 
     @property
     def socket(self) -> Any:
@@ -180,23 +183,19 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         log = self.server.access_log
         if log is None or not log.enabled:
             return
-        fields = message.environ_fields
-        log.write(
-            AccessRecord(
-                remote_addr=self.remote_addr,
-                time=began,
-                method=message.method.decode("latin-1"),
-                target=message.target.decode("latin-1"),
-                # Without a target there was no head that told a version.
-                protocol="HTTP/{}.{}".format(*message.version) if message.target else "",
-                status=int(status or b"0"),
-                bytes_sent=size,
-                referer=fields.get("HTTP_REFERER", ""),
-                user_agent=fields.get("HTTP_USER_AGENT", ""),
-                duration=seconds,
-                tls=self.tls,
-                host=fields.get("HTTP_HOST", ""),
-            )
+        if self._access_log is None:
+            self._access_log = log.connection(self.remote_addr, self.tls)
+        # Without a target there was no head that told a version.
+        protocol = _PROTOCOLS.get(message.version) or "HTTP/{}.{}".format(*message.version) if message.target else ""
+        self._access_log.write(
+            began=began,
+            method=message.method.decode("latin-1"),
+            target=message.target.decode("latin-1"),
+            protocol=protocol,
+            status=int(status or b"0"),
+            bytes_sent=size,
+            duration=seconds,
+            fields=message.environ_fields,
         )
 
 
