@@ -96,13 +96,18 @@ class Session(requests.Session):
         def send() -> requests.Response:
             response = super(Session, self).request(method, url, *args, **kwargs)
             response.raw = _Bounded(response.raw, self._authority, self.doing)
-            # Reading it here has it read before the deadline.
-            _ = response.content
+            try:
+                # Reading it here has it read before the deadline.
+                _ = response.content
+            except BaseException:
+                response.close()
+                raise
             return response
 
         try:
             response = call_within(self._timeout, send, name="secureserve-acme-request")
         except TimeoutError:
+            self.close()
             raise requests.exceptions.Timeout(f"no answer within {self._timeout:g} s") from None
         if not response.ok or response.is_redirect:
             raise problems.response_error(self._authority, self.doing, response, self._clock)
@@ -123,9 +128,10 @@ class _Bounded:
         for piece in self._raw.stream(*args, **kwargs):
             size += len(piece)
             if size > MAX_RESPONSE_SIZE:
+                remedy = "Check that acme_directory is the URL of an ACME directory."
                 raise IssuanceError(
-                    f"{self._authority}: {self._doing}: its answer has more than {MAX_RESPONSE_SIZE} bytes. "
-                    "Check that acme_directory is the URL of an ACME directory."
+                    f"{self._authority}: {self._doing}: its answer has more than {MAX_RESPONSE_SIZE} bytes. {remedy}",
+                    remedy=remedy,
                 )
             yield piece
 

@@ -78,6 +78,9 @@ _CERTIFICATE_NOT_YET_VALID: Final = 9
 _CERTIFICATE_EXPIRED: Final = 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h."""
 
+_LIBRARIES_OF_FILES: Final = frozenset({"X509", "PEM"})
+"""The parts of OpenSSL that read files of certificates; those of a handshake are others."""
+
 _MAX_CAUSES: Final = 20
 _CLIENT_ERRORS: Final = range(400, 500)
 
@@ -229,6 +232,9 @@ def _tls_error(authority: object, doing: str, error: Exception, now: datetime) -
     elif code is not None:
         problem = f"its own certificate is not trusted ({_root_text(error)})"
         remedy = "If it is a private authority, give its roots as acme_ca_file."
+    elif any(getattr(one, "library", None) in _LIBRARIES_OF_FILES for one in _causes(error)):
+        problem = f"the file of its roots holds none ({_root_text(error)})"
+        remedy = "Check that acme_ca_file holds the authority's roots in PEM."
     else:
         problem = f"TLS with it failed ({_root_text(error)})"
         remedy = "Check that acme_directory leads to it, and that nothing in between changes the connection."

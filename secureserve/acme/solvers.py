@@ -191,7 +191,7 @@ class DNS01Solver:
             )
         except TimeoutError as error:
             raise self._error(name, action, challenge, str(error) or "it ran into a time-out") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._error(name, action, challenge, f"{type(error).__name__}: {error}") from error
 
     def _run(self, hook: tuple[str, ...], action: str, challenge: Challenge) -> None:
