@@ -47,7 +47,7 @@ _JITTER: Final = 1 / 20
 _LATEST: Final = 9 / 10
 """Of the lifetime: nobody's wish delays a renewal beyond."""
 _GROWTH: Final = 3.0
-_ENOUGH_DOUBLINGS: Final = 16
+_MOST_GROWTH: Final = 16
 _EAGERNESS: Final = 1 / 4
 """Of the remaining life: the longest wait between attempts while there is some, though not less than an hour."""
 
@@ -116,7 +116,7 @@ def retry_delay(failures: int, *, fraction: float, remaining: timedelta | None) 
         fraction: Where chance puts it, from 0 to 1: up to a fifth less.
         remaining: The life left to the certificate that is to be renewed; None where there is none.
     """
-    delay = min(FIRST_RETRY * _GROWTH ** min(failures - 1, _ENOUGH_DOUBLINGS), DAY)
+    delay = min(FIRST_RETRY * _GROWTH ** min(failures - 1, _MOST_GROWTH), DAY)
     if remaining is not None and remaining > timedelta():
         delay = min(delay, max(remaining.total_seconds() * _EAGERNESS, HOUR))
     return delay * (1 - fraction / 5)
@@ -151,7 +151,7 @@ def success_pause(lifetime: timedelta, hasty: int) -> float:
         lifetime: Of the certificate that was obtained.
         hasty: How many in a row were to be renewed when they had hardly been used.
     """
-    return min(HOUR, shortest_use(lifetime)) * _GROWTH ** min(hasty, 3)
+    return min(min(HOUR, shortest_use(lifetime)) * _GROWTH ** min(hasty, _MOST_GROWTH), DAY)
 
 
 def shortest_use(lifetime: timedelta) -> float:
