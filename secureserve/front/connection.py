@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from secureserve.errors import PeerTimeout
 from secureserve.front.deadlines import Alarm
-from secureserve.front.waiting import held_for, wait_for
+from secureserve.front.waiting import acknowledged, wait_for
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ __all__ = ["TRANSITIONS", "Connection", "Conversation", "Need", "Source", "State
 
 RECORD: Final = 16 * 1024
 """What one read asks for: the most that a TLS record carries (RFC 8446, 5.1)."""
+SENT_AT_ONCE: Final = 8 * RECORD
+"""What one call sends at the most, without the interpreter lock; whoever polls for others may want it meanwhile."""
 
 
 class State(enum.Enum):
@@ -185,7 +187,6 @@ class Connection:
         "conversation",
         "counted_as",
         "fd",
-        "held",
         "keep_open",
         "linger",
         "lookup",
@@ -203,6 +204,7 @@ class Connection:
         "since",
         "source",
         "state",
+        "taken",
         "timeouts",
         "transport",
     )
@@ -229,7 +231,7 @@ class Connection:
         self.received_size = 0
         self.sent_size = 0
         self.moved = 0
-        self.held = 0
+        self.taken = 0
         self.queued_at = 0.0
         self.client: tuple[str, int] | None = None
         self.counted_as = ""
@@ -261,7 +263,7 @@ class Connection:
     def begin_sending(self) -> None:
         """Start the clock of the peer's reading, which is counted by what the peer takes from now on."""
         self.since, self.moved = self.clock.monotonic(), 0
-        self.held = held_for(self.fd)
+        self.taken = acknowledged(self.transport.sock, self.sent_size)
 
     def is_quiet(self) -> bool:
         """Return whether the peer has no request under way, so that the connection can be closed without loss."""
@@ -290,12 +292,11 @@ class Connection:
                 self._draw()
                 continue
             view = out[0]
-            taken = send(view)
+            taken = send(view[:SENT_AT_ONCE])
             if isinstance(taken, Want):
                 return taken
             sent += taken
             self.sent_size += taken
-            self.moved += taken
             self.out_size -= taken
             if taken == len(view):
                 out.popleft()
@@ -351,6 +352,10 @@ class Connection:
         """
         if not self.out and self.source is None:
             size = len(data)
+            if size > SENT_AT_ONCE:
+                self.queue(data)
+                self.flush(size)
+                return
             taken = self.transport.send(data)
             if taken == size:
                 self.sent_size += size
@@ -451,9 +456,10 @@ class Connection:
     def sending_until(self) -> float:
         """Return until when the peer has to read more."""
         # What the kernel took from us says nothing of the peer: it takes megabytes for one that reads nothing, too.
-        held = held_for(self.fd)
-        self.moved = max(self.moved + self.held - held, 0)
-        self.held = held
+        # Nor does what a send returned: TLS tells of no part of it before the whole is sent.
+        taken = acknowledged(self.transport.sock, self.sent_size)
+        self.moved = max(self.moved + taken - self.taken, 0)
+        self.taken = taken
         return self._allowed_until(self.timeouts.write, self.settings.min_write_rate)
 
     def _allowed_until(self, grace: float, rate: int) -> float:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import select
+import socket
 import struct
 import termios
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from secureserve.tls.engines.base import Want
 
-if TYPE_CHECKING:
-    import socket
-
-__all__ = ["held_for", "wait_for"]
+__all__ = ["acknowledged", "wait_for"]
 
 _NUMBER: Final = struct.Struct("i")
+_COUNT: Final = struct.Struct("Q")
+_BYTES_ACKED: Final = 120
+"""Where that is in Linux's struct tcp_info."""
+_INFO_SIZE: Final = _BYTES_ACKED + _COUNT.size
 
 
 def wait_for(sock: socket.socket, want: Want, timeout: float) -> bool:
@@ -36,9 +38,17 @@ def wait_for(sock: socket.socket, want: Want, timeout: float) -> bool:
     return bool(poll.poll(int(timeout * 1000) + 1))
 
 
-def held_for(fd: int) -> int:
-    """Return how many bytes the kernel holds that the peer of a socket has not taken; 0 where it does not tell."""
+def acknowledged(sock: socket.socket, sent: int) -> int:
+    """Return how many bytes the peer of a socket has acknowledged; only what this grows by means anything.
+
+    Args:
+        sock: A connected socket.
+        sent: How many were sent, for a system that only tells how many it still holds.
+    """
     with contextlib.suppress(OSError):
-        (held,) = _NUMBER.unpack(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(_NUMBER.size)))
-        return int(held)
-    return 0
+        (count,) = _COUNT.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE), _BYTES_ACKED)
+        return int(count)
+    with contextlib.suppress(OSError, ValueError):
+        (held,) = _NUMBER.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_NUMBER.size)))
+        return sent - int(held)
+    return sent

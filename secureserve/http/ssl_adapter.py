@@ -47,6 +47,8 @@ CLOSE_TIMEOUT: Final = 1.0
 """Seconds for our close_notify to leave when the peer does not read."""
 
 _BUFFER_SIZE: Final = 16384
+_SENT_AT_ONCE: Final = 4 * _BUFFER_SIZE
+"""What has the timeout to be sent in, however much more there is."""
 _MAX_DRAINED: Final = 65536
 _POLL: Final = {Want.READ: select.POLLIN, Want.WRITE: select.POLLOUT}
 
@@ -289,9 +291,10 @@ class TLSSocket:
     def send(self, data: bytes | memoryview) -> int:
         """Wait until some of `data` can be sent and return how much was; raises as `recv`."""
         self._shake_hands()
+        part = memoryview(data)[:_SENT_AT_ONCE]
         deadline = self._deadline(self._timeout)
         while True:
-            sent = self._connection.send(data)
+            sent = self._connection.send(part)
             if isinstance(sent, int):
                 return sent
             self._wait(sent, deadline)

@@ -205,6 +205,48 @@ def test_a_peer_that_keeps_reading_is_granted_time(network: tuple[socket.socket,
     assert connection.sending_until() <= clock.monotonic()
 
 
+class Reticent(PlainTransport):
+    """Sends as TLS does: what a call sends in part it tells nothing of, until all of that is sent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.sent = 0
+
+    def send(self, data: bytes | memoryview) -> int | Want:
+        """Send, and tell of nothing less than all."""
+        taken = super().send(data[self.sent :])
+        if isinstance(taken, Want):
+            return taken
+        self.sent += taken
+        if self.sent < len(data):
+            return Want.WRITE
+        self.sent = 0
+        return len(data)
+
+
+def test_reading_counts_before_a_send_tells_of_it(network: tuple[socket.socket, socket.socket]) -> None:
+    """A peer that reads slowly is granted time while what it takes is part of one long send."""
+    ours, theirs = network
+    ours.setblocking(False)
+    clock = ManualClock()
+    connection = connection_on(ours, clock, write_timeout=10)
+    connection.transport = transport = Reticent(ours)
+    connection.begin(State.FLUSHING)
+    connection.begin_sending()
+    connection.queue(bytes(20_000_000))
+    assert connection.flush(20_000_000) is Want.WRITE
+    connection.sending_until()
+    clock.advance(10)
+    deadline = time.monotonic() + 20
+    before = transport.sent
+    while transport.sent == before:
+        # Room is made, and filled again at once: the kernel holds no less for the peer than before.
+        assert time.monotonic() < deadline
+        assert theirs.recv(65536)
+        connection.flush(20_000_000)
+    assert connection.sending_until() > clock.monotonic()
+
+
 def test_a_peer_that_reads_too_slowly_is_not_granted_time(network: tuple[socket.socket, socket.socket]) -> None:
     """After write_timeout less than min_write_rate is too little, though it is more than nothing."""
     clock = ManualClock()

@@ -76,7 +76,8 @@ class Transport(Protocol):
     def send(self, data: bytes | memoryview) -> int | Want:
         """Hand over as much of `data` as is taken without waiting, and return how much that was.
 
-        A call that returned a `Want` is repeated with the same bytes at the front (the object may be another).
+        A call that returned a `Want` may have sent part of it, and is repeated with the same bytes and no fewer (the
+        object may be another).
 
         Raises:
             ConnectionError: The connection broke.

@@ -61,6 +61,9 @@ _VERIFY_MODES: Final = {
 
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 
+_MODE_ENABLE_PARTIAL_WRITE: Final = 1
+"""OpenSSL's number for it, for which pyOpenSSL has no name."""
+
 _GROUP_NAMES: Final = {"x25519": "X25519", "secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 _CRL_HAS_EXPIRED: Final = SSL.X509VerificationCodes.ERR_CRL_HAS_EXPIRED
@@ -186,6 +189,8 @@ class PyOpenSSLEngine:
         context.set_max_proto_version(policy.maximum_version.number)
         context.set_options(_OPTIONS if policy.resumes_sessions else _OPTIONS | SSL.OP_NO_TICKET)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        # pyOpenSSL has a send return after every record, and each costs a turn at the interpreter lock.
+        context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(_SESSION_ID_CONTEXT)
         context.set_timeout(int(policy.session_ticket_lifetime))
