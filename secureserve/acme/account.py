@@ -186,7 +186,8 @@ class Account:
             body = client.account()
         finally:
             client.close()
-        status = "valid" if body.status is None else body.status.name
+        # The library leaves an account's status, unlike others, as it came.
+        status = str(getattr(body.status, "name", body.status) or "valid")
         thumbprint = record.key.thumbprint()
         return AccountSummary(
             authority=self.authority.name,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secureserve.cli.acme import app as acme
 from secureserve.cli.certs import app as certs
 from secureserve.cli.check import check
 from secureserve.cli.demo import demo
@@ -45,3 +46,4 @@ app.command(cls=CommandOfSettings)(run)
 app.command(cls=CommandOfSettings)(demo)
 app.command(cls=CommandOfSettings)(check)
 app.add_typer(certs)
+app.add_typer(acme)

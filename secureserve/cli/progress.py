@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from rich.status import Status
@@ -27,11 +29,12 @@ class Progress:
         self._doing = doing
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._status: Status | None = None
+        self._said = ""
 
     def __enter__(self) -> Progress:  # noqa: PYI034 - Self comes with Python 3.11
         """Begin."""
         if self._console.is_terminal:
-            self._status = self._console.status(f"{self._doing} ...")
+            self._status = self._console.status(Text(f"{self._doing} ..."))
             self._status.start()
         return self
 
@@ -44,7 +47,15 @@ class Progress:
 
     def say(self, step: str) -> None:
         """Say what is being done now."""
+        line = f"{self._doing}: {step}"
+        if line == self._said:
+            return
+        self._said = line
         if self._status is not None:
-            self._status.update(f"{self._doing}: {step}")
+            self._status.update(Text(line))
         else:
-            self._console.print(f"{self._doing}: {step}")
+            self._console.print(line)
+
+    def say_of(self, names: Sequence[str], step: str) -> None:
+        """Say what is being done now for some names."""
+        self.say(f"{', '.join(names)}: {step}")

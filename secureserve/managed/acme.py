@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import ConfigurationError, StartFailed
+from secureserve.errors import ConfigurationError, CredentialError, LifecycleError, StartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
     from secureserve.acme.authorities import ExternalAccount
+    from secureserve.acme.charge import OrderStatus
     from secureserve.acme.issuer import Issuer
     from secureserve.acme.solvers import Solver
     from secureserve.acme.steward import Steward
@@ -80,6 +81,46 @@ class ACMELayer:
     def stop(self) -> None:
         """Obtain nothing any more. Harmless when stopped."""
         self.steward.stop()
+
+    def status(self) -> tuple[OrderStatus, ...]:
+        """Return how it stands with each set of names."""
+        return self.steward.status()
+
+    def renew(self, names: Sequence[str] | None = None, *, force: bool = False) -> None:
+        """Have what is missing or due obtained now, however long was to be waited after a failure; returns at once.
+
+        Args:
+            names: The names of one certificate; None for all.
+            force: Renew what has time to spare as well.
+
+        Raises:
+            LifecycleError: No certificate for these names is looked after here.
+        """
+        if names is not None and not any(set(one.names) == set(names) for one in self.status()):
+            known = "; ".join(",".join(one.names) for one in self.status())
+            raise LifecycleError(f"This server has no certificate for just {','.join(names)}; it has: {known}.")
+        self.steward.obtain_now(names, force=force)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return `status` with what is stored, as what JSON can hold; times in ISO 8601."""
+        return [self._describe(one) for one in self.status()]
+
+    def _describe(self, status: OrderStatus) -> dict[str, Any]:
+        try:
+            stored = self.steward.source.certificates.best(status.names)
+        except CredentialError:
+            stored = None
+        return {
+            **asdict(status),
+            "names": list(status.names),
+            "state": status.state.value,
+            "not_after": None if status.not_after is None else status.not_after.isoformat(),
+            "next_attempt": status.next_attempt.isoformat(),
+            "fingerprint": None if stored is None else stored.credential.fingerprint,
+            "key_type": None if stored is None else stored.credential.key_type,
+            "place": None if stored is None else stored.credential.origin,
+            "settled": self.steward.is_settled(status.names),
+        }
 
     def wait_until_covered(self, timeout: float, *, give_up: Callable[[], bool]) -> None:
         """Wait until there is a certificate for all names.

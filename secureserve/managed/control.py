@@ -23,6 +23,7 @@ from secureserve.front.unix_socket import PathClaim, bind_unix
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from secureserve.managed.acme import ACMELayer
     from secureserve.managed.server import Server
 
 __all__ = ["ControlSocket", "ask", "commands_of"]
@@ -195,7 +196,26 @@ def commands_of(server: Server) -> Mapping[str, Callable[..., Any]]:
             "refused": [{"source": event.place, "message": event.message} for event in outcome.refused],
         }
 
-    return {"status": status, "certificates.show": show, "certificates.reload": reload}
+    def acme_status() -> list[dict[str, Any]]:
+        return _acme_of(server).describe()
+
+    def acme_renew(*, names: list[str] | None = None, force: bool = False) -> list[dict[str, Any]]:
+        _acme_of(server).renew(names, force=force)
+        return acme_status()
+
+    return {
+        "status": status,
+        "certificates.show": show,
+        "certificates.reload": reload,
+        "acme.status": acme_status,
+        "acme.renew": acme_renew,
+    }
+
+
+def _acme_of(server: Server) -> ACMELayer:
+    if server.acme is None:
+        raise LifecycleError(f"{server.base()} obtains no certificates itself: set acme_domain, and start it again.")
+    return server.acme
 
 
 def _certificate_files(server: Server) -> list[dict[str, str | None]]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.manager import CertificatesView
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
+    from secureserve.managed.acme import ACMELayer
     from secureserve.managed.control import ControlSocket
     from secureserve.managed.listening import Address
     from secureserve.managed.tls import TLSLayer
@@ -149,6 +150,11 @@ class Server(ServerAttributes, ServerAdapter):
         return self._answers.tls
 
     @property
+    def acme(self) -> ACMELayer | None:
+        """What obtains its certificates from an ACME authority; None unless it runs, with `acme_domain` set."""
+        return None if self._tls is None else self._tls.acme
+
+    @property
     def httpservers(self) -> HTTPServers:
         """The older way to have further servers; the modern one is `ServerAdapter`."""
         return self._httpservers
@@ -245,8 +251,8 @@ class Server(ServerAttributes, ServerAdapter):
                 return
             base = self.base()
             try:
-                if self._tls is not None and self._tls.acme is not None:
-                    self._tls.acme.stop()
+                if self.acme is not None:
+                    self.acme.stop()
                 if self._redirector is not None:
                     self._redirector.stop()
             finally:
@@ -474,12 +480,11 @@ class Server(ServerAttributes, ServerAdapter):
 
     def _obtain(self) -> None:
         """Have certificates be obtained from now on, and wait for the first ones where that is asked for."""
-        obtaining = None if self._tls is None else self._tls.acme
-        if obtaining is None or not self.running:
+        if self.acme is None or not self.running:
             return
-        obtaining.start()
+        self.acme.start()
         if self.acme_wait:
-            obtaining.wait_until_covered(self.acme_wait, give_up=lambda: self.engine.exit_wanted)
+            self.acme.wait_until_covered(self.acme_wait, give_up=lambda: self.engine.exit_wanted)
 
     def _obtain_or_stop(self) -> None:
         try:
