@@ -203,16 +203,25 @@ def _close(response: object) -> None:
         close()
 
 
+def _local_address(server: HTTPServer, conn: HTTPConnection) -> Any:
+    """Return which of several listeners' addresses the client connected to."""
+    try:
+        return conn.socket.getsockname()
+    except OSError:
+        return server.bind_addr
+
+
 def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, Any]:
     """Return the part of the environ that is the same for every request of a connection."""
-    unix = isinstance(server.bind_addr, str)
+    came_to = server.bind_addr if len(server.listeners) == 1 else _local_address(server, conn)
+    unix = isinstance(came_to, str)
     environ: dict[str, Any] = {
         "ACTUAL_SERVER_PROTOCOL": server.protocol,
         "REMOTE_ADDR": conn.remote_addr or "",
         "REMOTE_PORT": str(conn.remote_port or ""),
         "SCRIPT_NAME": "",
         "SERVER_NAME": server.host_name,
-        "SERVER_PORT": "" if unix else str(server.bind_addr[1]),
+        "SERVER_PORT": "" if unix else str(came_to[1]),
         "SERVER_SOFTWARE": server.software,
         "wsgi.errors": sys.stderr,
         "wsgi.file_wrapper": FileWrapper,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import sys
 import threading
 import wsgiref.validate
@@ -14,11 +15,13 @@ import cheroot.wsgi
 import pytest
 
 from secureserve.errors import ConfigurationError
+from secureserve.front.listener import Listener
 from secureserve.front.settings import FrontSettings
 from secureserve.http.connection import HTTPConnection
 from secureserve.http.request import HTTPRequest
 from secureserve.http.server import HTTPServer
-from tests.http.serving import DEADLINE, hello, wait_for
+from tests.http.serving import DEADLINE, hello, running, wait_for
+from tests.http.talking import Talker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -779,3 +782,21 @@ def test_failures_are_logged_at_error_level(serve: Serving, caplog: pytest.LogCa
     assert record.levelno == logging.ERROR
     assert "GET /" in record.getMessage()
     assert "fails_before" in caplog.text
+
+
+def test_the_port_is_the_one_that_the_client_came_to() -> None:
+    """With several listeners, SERVER_PORT is that of the connection's own."""
+
+    def tell(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["SERVER_PORT"].encode()]
+
+    listeners = [listener for _ in range(2) for listener in Listener.bind(("127.0.0.1", 0))]
+    with running(tell, listeners=listeners) as server:
+        for listener in server.listeners:
+            address = listener.sock.getsockname()
+            with socket.create_connection(address, DEADLINE) as sock:
+                talker = Talker(sock)
+                assert talker.get().body == str(address[1]).encode()
+    for listener in listeners:
+        listener.close()
