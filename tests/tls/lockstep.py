@@ -44,7 +44,13 @@ class Client:
 
 
 class Pair:
-    """A server's connection and a client, connected."""
+    """A server's connection and a client, connected.
+
+    Attributes:
+        into: Whether the server receives into a buffer.
+    """
+
+    into = False
 
     def __init__(self, server: TLSConnection, client: Client) -> None:
         self.server = server
@@ -77,6 +83,14 @@ class Pair:
                 return self
         raise AssertionError("the handshake made no progress")
 
+    def receive(self, max_bytes: int) -> bytes | Want:
+        """Receive at the server, one way or the other."""
+        if not self.into:
+            return self.server.receive(max_bytes)
+        buffer = bytearray(max_bytes)
+        size = self.server.receive_into(memoryview(buffer))
+        return size if isinstance(size, Want) else bytes(buffer[:size])
+
     def to_server(self, data: bytes) -> bytes:
         """Send from the client and return what the server receives, all of it."""
         received, sent = b"", 0
@@ -84,7 +98,7 @@ class Pair:
             if sent < len(data):
                 with suppress(ssl.SSLWantWriteError):
                     sent += self.client.tls.send(data[sent : sent + 65536])
-            got = self.server.receive(65536)
+            got = self.receive(65536)
             if isinstance(got, bytes):
                 received += got
             if len(received) >= len(data):
@@ -117,7 +131,7 @@ class Pair:
     def server_receives(self) -> bytes:
         """Return what the server reads next."""
         for _ in self._turns():
-            got = self.server.receive(65536)
+            got = self.receive(65536)
             if got is not Want.READ:
                 assert isinstance(got, bytes)
                 return got

@@ -38,6 +38,12 @@ def client(tls_client_context: ssl.SSLContext, tls_version: str) -> ssl.SSLConte
     return limited(tls_client_context, tls_version)
 
 
+@pytest.fixture(params=[False, True], ids=["receive", "receive_into"])
+def into(request: pytest.FixtureRequest) -> bool:
+    """Return whether the server receives into a buffer."""
+    return bool(request.param)
+
+
 def test_a_client_that_verifies_gets_through(acceptor: TLSAcceptor, client: ssl.SSLContext, tls_version: str) -> None:
     """The handshake succeeds, and what was negotiated is the same on both sides."""
     client.set_alpn_protocols(["h2", "http/1.1"])
@@ -66,10 +72,11 @@ def test_a_handshake_says_what_it_waits_for(acceptor: TLSAcceptor, client: ssl.S
         assert pair.server.tls is not None
 
 
-def test_many_bytes_arrive_bit_for_bit(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_many_bytes_arrive_bit_for_bit(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """A megabyte goes through in both directions over buffers that are smaller than it."""
     data = os.urandom(1_000_000)
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         assert pair.to_server(data) == data
         assert pair.to_client(data) == data
@@ -94,50 +101,55 @@ def test_sending_stops_where_the_peer_does_not_read(acceptor: TLSAcceptor, clien
         assert pair.to_client(bytes(chunk)) == chunk
 
 
-def test_nothing_to_receive_is_a_value(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_nothing_to_receive_is_a_value(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """Receiving before anything has come gives Want.READ."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
-        assert pair.server.receive(1000) is Want.READ
+        assert pair.receive(1000) is Want.READ
         assert pair.server.pending() == 0
 
 
-def test_decrypted_bytes_are_told_of(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_decrypted_bytes_are_told_of(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """What is left of a record after a short receive is counted by pending(), and comes with the next receive."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         pair.client.tls.send(b"a request and some more")
-        got = pair.server.receive(9)
+        got = pair.receive(9)
         while got is Want.READ:
-            got = pair.server.receive(9)
+            got = pair.receive(9)
         assert got == b"a request"
         assert pair.server.pending() == len(b" and some more")
-        assert pair.server.receive(100) == b" and some more"
+        assert pair.receive(100) == b" and some more"
 
 
-def test_the_peers_close_notify_ends_the_stream(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_the_peers_close_notify_ends_the_stream(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """A client that says goodbye gives an end of stream which is known to be its own."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         with pytest.raises(ssl.SSLWantReadError):
             pair.client.tls.unwrap()
         assert pair.server_receives() == b""
         assert pair.server.close_notify_received
-        assert pair.server.receive(10) == b""
+        assert pair.receive(10) == b""
 
 
-def test_a_stream_cut_off_ends_without_close_notify(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_a_stream_cut_off_ends_without_close_notify(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """A socket that is merely closed gives an end of stream too, but one which is known to prove nothing."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         pair.client.tls.shutdown(socket.SHUT_WR)
         assert pair.server_receives() == b""
         assert not pair.server.close_notify_received
 
 
-def test_a_reset_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_a_reset_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """A connection that the peer resets raises ConnectionError, not an error of the library."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         pair.client.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         pair.client.tls.close()
@@ -147,9 +159,10 @@ def test_a_reset_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext) -> N
             pair.server.send(b"into the void")
 
 
-def test_garbage_in_the_stream_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_garbage_in_the_stream_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """Bytes that are no TLS record raise ConnectionError."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         os.write(pair.client.tls.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
         with pytest.raises(ConnectionError):
@@ -180,9 +193,10 @@ def test_both_can_say_goodbye(acceptor: TLSAcceptor, client: ssl.SSLContext) -> 
         pair.client.tls.unwrap()
 
 
-def test_a_closed_connection_touches_no_other(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+def test_a_closed_connection_touches_no_other(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """After close() nothing reads or writes the descriptor any more, which may belong to another connection by then."""
     with connected(acceptor, client) as pair:
+        pair.into = into
         pair.shake_hands()
         pair.server.close()
         pair.server.close()
@@ -190,7 +204,7 @@ def test_a_closed_connection_touches_no_other(acceptor: TLSAcceptor, client: ssl
         assert pair.server.close_notify() is None
         assert pair.server.pending() == 0
         with pytest.raises(ConnectionError):
-            pair.server.receive(10)
+            pair.receive(10)
         with pytest.raises(ConnectionError):
             pair.server.send(b"x")
 
@@ -250,8 +264,13 @@ def test_a_plain_transport_is_the_same_without_tls() -> None:
         assert transport.handshake() is None
         assert transport.tls is None
         assert transport.receive(10) is Want.READ
+        buffer = bytearray(10)
+        assert transport.receive_into(memoryview(buffer)) is Want.READ
         there.sendall(b"hello")
         assert transport.receive(10) == b"hello"
+        there.sendall(b"hello")
+        assert transport.receive_into(memoryview(buffer)) == len(b"hello")
+        assert buffer == b"hello" + bytes(5)
         assert transport.send(memoryview(b"bye")) == len(b"bye")
         assert there.recv(10) == b"bye"
         while transport.send(b"x" * 65536) is not Want.WRITE:
@@ -266,3 +285,5 @@ def test_a_plain_transport_is_the_same_without_tls() -> None:
         assert transport.fileno() == -1
         with pytest.raises(ConnectionError):
             transport.receive(1)
+        with pytest.raises(ConnectionError):
+            transport.receive_into(memoryview(buffer))
