@@ -587,3 +587,17 @@ def test_fields_that_come_again_are_not_read_again() -> None:
         assert (reader.message.target, reader.message.environ_fields["HTTP_ACCEPT"]) == (line[4:6], "*/*")
         reader.next()
     assert seen == [b"GET /a HTTP/1.1\r\n" + fields, b"GET /b HTTP/1.1\r\n\r\n"]
+
+
+def test_declared_content_may_be_read_past_the_reader() -> None:
+    """How much of it is missing is known, and when that has been read elsewhere the next request follows."""
+    reader = MessageReader(LIMITS)
+    assert reader.feed(LINE + HOST + b"Content-Length: 150\r\n\r\n" + b"x" * 120) is Need.WORKER
+    assert (reader.missing(), reader.take_content(), reader.message.complete) == (30, b"x" * 120, False)
+    reader.skip(10)
+    assert (reader.missing(), reader.message.complete) == (20, False)
+    reader.skip(20)
+    assert (reader.missing(), reader.message.complete) == (0, True)
+    reader.next()
+    assert reader.feed(NEXT) is Need.WORKER
+    assert reader.message.target == b"/next"
