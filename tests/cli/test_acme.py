@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from secureserve.cli import main
 from secureserve.testing import Problem
-from tests.processes import CompletedCommand, secureserve
+from tests.processes import CompletedCommand, clean_environment, secureserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +31,16 @@ class User:
     directory: Path
     authority: ACMEAuthority
     environment: dict[str, str]
+    capsys: pytest.CaptureFixture[str] = field(repr=False)
 
     def run(self, *arguments: str, **environment: str) -> CompletedCommand:
-        """Run ``secureserve acme ARGUMENTS``."""
-        return secureserve(
-            "acme", *arguments, directory=self.directory, environment={**self.environment, **environment}
-        )
+        """Run ``secureserve acme ARGUMENTS``, here: starting Python each time would take longer than the rest."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "environ", clean_environment(self.directory, {**self.environment, **environment}))
+            with pytest.raises(SystemExit) as ended:
+                main(["acme", *arguments])
+        said = self.capsys.readouterr()
+        return CompletedCommand(int(ended.value.code or 0), said.out, said.err)
 
     def ask(self, *arguments: str) -> Any:
         """Run it with ``--json``, and return what it says."""
@@ -58,10 +65,10 @@ def ports() -> Iterator[tuple[int, int]]:
 
 
 @pytest.fixture
-def user(tmp_path: Path, tls_authority: Any, acme_authority: ACMEAuthority, ports: tuple[int, int]) -> User:
-    """Somebody whose environment names the authority and accepts its terms."""
+def environment(tls_authority: Any, acme_authority: ACMEAuthority, ports: tuple[int, int]) -> dict[str, str]:
+    """Variables that name the authority, accept its terms, and say where it looks."""
     acme_authority.validation.tls_port, acme_authority.validation.http_port = ports
-    environment = {
+    return {
         "SECURESERVE_ACME_DIRECTORY": acme_authority.directory_url,
         "SECURESERVE_ACME_CA_FILE": str(tls_authority.cert_path),
         "SECURESERVE_ACME_EMAIL": "ops@example.test",
@@ -70,7 +77,20 @@ def user(tmp_path: Path, tls_authority: Any, acme_authority: ACMEAuthority, port
         "SECURESERVE_SOCKET_PORT": str(ports[0]),
         "SECURESERVE_REDIRECT_PORT": str(ports[1]),
     }
-    return User(tmp_path, acme_authority, environment)
+
+
+@pytest.fixture
+def user(
+    tmp_path: Path,
+    acme_authority: ACMEAuthority,
+    environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    restored_loggers: None,
+) -> Iterator[User]:
+    """Somebody in an empty directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield User(tmp_path, acme_authority, environment, capsys)
 
 
 @pytest.mark.parametrize("challenge", ["tls-alpn-01", "http-01"])
@@ -130,9 +150,6 @@ def test_what_is_there_is_kept_renewed_by_force_and_listed(user: User) -> None:
 def test_a_renewal_is_made_when_it_is_due(user: User) -> None:
     """Where the authority's window has begun, `renew` renews everything without being told the names."""
     user.ask("obtain", "shop.test")
-    user.authority.renewal_window = lambda one: (one.not_valid_before_utc, one.not_valid_before_utc.replace(year=2027))
-    from datetime import timedelta
-
     user.authority.renewal_window = lambda one: (
         one.not_valid_before_utc,
         one.not_valid_before_utc + timedelta(seconds=1),
