@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.acme import problems
@@ -124,7 +125,7 @@ class Client:
     def profiles(self) -> dict[str, str]:
         """What it says about each of its certificate profiles, by their names."""
         found = self.directory.meta.profiles
-        return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+        return {str(name): str(text) for name, text in found.items()} if isinstance(found, Mapping) else {}
 
     @property
     def requires_external_account(self) -> bool:
@@ -278,8 +279,8 @@ class Client:
         with self._doing("deactivating an authorization"):
             self._acme.deactivate_authorization(authorization)
 
-    def finalize(self, url: str, order: messages.Order, request: bytes) -> None:
-        """Ask for the certificate of an order.
+    def finalize(self, url: str, order: messages.Order, request: bytes) -> messages.Order:
+        """Ask for the certificate of an order; return the order as it is then.
 
         Args:
             url: The order's URL.
@@ -291,7 +292,8 @@ class Client:
         """
         with self._doing("asking for the certificate"):
             resource = messages.OrderResource(uri=url, body=order, csr_pem=request, authorizations=[])
-            self._acme.begin_finalization(resource)
+            finalized: messages.Order = self._acme.begin_finalization(resource).body
+            return finalized
 
     def chains(self, url: str, *, alternates: bool) -> list[bytes]:
         """Return a certificate with its chain as PEM, the authority's first choice first.

@@ -356,9 +356,9 @@ class Issuer:
         patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
         shown = ", ".join(pending.names)
         proved = asked = False
+        order, wait = client.order(pending.url)
         while True:
             patience.require(f"obtaining a certificate for {shown}")
-            order, wait = client.order(pending.url)
             status = order.status.name
             if status == "valid" and order.certificate:
                 progress("downloading the certificate")
@@ -370,15 +370,24 @@ class Issuer:
                 self._prove(client, order, failed, progress, cancelled)
                 proved = True
                 patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
-                continue
-            if status == "ready" and not asked:
+            elif status == "ready" and not asked:
                 progress("asking for the certificate")
-                asked = self._finalize(client, pending, order)
-            if not patience.pause(f"waiting for {self.authority} to issue", wait):
-                remedy = "The order stays, and is gone on with at the next attempt."
-                raise IssuanceError(
-                    f"{self.authority} took too long to issue a certificate for {shown}. {remedy}", remedy=remedy
-                )
+                taken = self._finalize(client, pending, order)
+                asked = taken is not None
+                if taken is not None and taken.status.name == "valid":
+                    order = taken
+                    continue
+                self._wait(patience, wait, shown)
+            else:
+                self._wait(patience, wait, shown)
+            order, wait = client.order(pending.url)
+
+    def _wait(self, patience: Patience, wait: float | None, shown: str) -> None:
+        if not patience.pause(f"waiting for {self.authority} to issue", wait):
+            remedy = "The order stays, and is gone on with at the next attempt."
+            raise IssuanceError(
+                f"{self.authority} took too long to issue a certificate for {shown}. {remedy}", remedy=remedy
+            )
 
     def _prove(
         self,
@@ -395,17 +404,16 @@ class Issuer:
         prover.prove([str(url) for url in order.authorizations])
         self._worked = prover.worked[-1] if prover.worked else self._worked
 
-    def _finalize(self, client: Client, pending: PendingOrder, order: messages.Order) -> bool:
-        """Ask for the certificate; return whether the authority has taken the request."""
+    def _finalize(self, client: Client, pending: PendingOrder, order: messages.Order) -> messages.Order | None:
+        """Ask for the certificate; return the order as it is then, or None where it is not ready after all."""
         try:
-            client.finalize(pending.url, order, certificate_request(pending.names, pending.private_key))
+            return client.finalize(pending.url, order, certificate_request(pending.names, pending.private_key))
         except IssuanceError as error:
             if error.problem_name == "orderNotReady":
-                return False
+                return None
             if error.problem_type is not None and error.problem_name != "serverInternal":
                 self.settle(pending.names)
             raise
-        return True
 
     def _failure(self, order: messages.Order, shown: str) -> IssuanceError:
         doing = f"issuing a certificate for {shown}"

@@ -144,9 +144,9 @@ class Prover:
             self._patience.require(f"proving {one.shown}")
             token = str(body.chall.encode("token"))
             proof = str(body.chall.key_authorization(self._client.key))
+            self._progress(f"putting up the answer to {solver.challenge_type} for {one.shown}")
             one.challenge = Challenge(solver.challenge_type, one.name, token, proof, one.wildcard)
             one.solver, one.body = solver, body
-            self._progress(f"putting up the answer to {solver.challenge_type} for {one.shown}")
             try:
                 solver.present(one.challenge)
             except IssuanceError as error:
@@ -163,21 +163,24 @@ class Prover:
 
     def _outcome(self, one: _Pending) -> IssuanceError | None:
         """Wait for what the authority says of a proof; return what it found wrong."""
-        wait: float | None = None
         doing = f"waiting for {self._client.authority} to look at {one.shown}"
-        while self._patience.pause(doing, wait):
+        while True:
             one.authorization, wait = self._client.authorization(one.authorization.uri)
             status = one.authorization.body.status.name
-            if status == "pending":
-                continue
-            one.withdraw()
-            if status == "valid":
-                if one.challenge is not None:
-                    self.worked.append(one.challenge.type)
-                return None
+            if status != "pending":
+                break
+            if not self._patience.pause(doing, wait):
+                raise self._too_late(one)
+        one.withdraw()
+        if status != "valid":
             return self._problem(one.authorization)
+        if one.challenge is not None:
+            self.worked.append(one.challenge.type)
+        return None
+
+    def _too_late(self, one: _Pending) -> IssuanceError:
         remedy = "The order stays, and is gone on with at the next attempt."
-        raise IssuanceError(f"{self._client.authority} took too long to look at {one.shown}. {remedy}", remedy=remedy)
+        return IssuanceError(f"{self._client.authority} took too long to look at {one.shown}. {remedy}", remedy=remedy)
 
     def _problem(self, authorization: messages.AuthorizationResource) -> IssuanceError:
         """Return what an authority found wrong with a proof."""

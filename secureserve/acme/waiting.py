@@ -18,9 +18,9 @@ __all__ = ["Patience", "call_within"]
 
 Result = TypeVar("Result")
 
-FIRST_POLL: Final = 0.25
+FIRST_POLL: Final = 0.1
 SLOWEST_POLL: Final = 5.0
-POLL_GROWTH: Final = 1.6
+POLL_GROWTH: Final = 1.7
 """Seconds between looks where the other side does not say how long to wait, and by how much that grows each time."""
 
 

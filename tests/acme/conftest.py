@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def pebble(tls_authority: TestAuthority, tmp_path_factory: pytest.TempPathFactory) -> Generator[Pebble]:
     """A running Pebble, which validates at ports of its own and rejects some nonces."""
-    with run_pebble(tls_authority, tmp_path_factory.mktemp("pebble")) as running:
+    with run_pebble(tls_authority, tmp_path_factory.mktemp("pebble"), domainBlocklist=["blocked.test"]) as running:
         yield running
 
 

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,6 +21,7 @@ from secureserve.acme.authorities import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from pathlib import Path
 
     from secureserve.testing import Authority as TestAuthority
 
@@ -142,8 +143,10 @@ def run_pebble(
             try:
                 stack.enter_context(
                     _running(
-                        ["pebble-challtestsrv", "-http01", "", "-https01", "", "-tlsalpn01", ""]
-                        + ["-dns01", dns, "-management", management, "-defaultIPv6", ""],
+                        [
+                            *("pebble-challtestsrv", "-http01", "", "-https01", "", "-tlsalpn01", ""),
+                            *("-dns01", dns, "-management", management, "-defaultIPv6", ""),
+                        ],
                         {},
                         "Starting management server",
                     )
@@ -211,8 +214,6 @@ def _running(command: list[str], environ: Mapping[str, str], ready: str) -> Gene
 
 
 def _get(url: str, ca_file: Path) -> bytes:
-    import ssl
-
     context = ssl.create_default_context(cafile=str(ca_file))
     with urllib.request.urlopen(url, timeout=DEADLINE, context=context) as response:
         content: bytes = response.read()

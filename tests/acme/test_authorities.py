@@ -50,13 +50,9 @@ def test_a_misspelt_name_is_answered_with_the_right_one() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://ca.example.org/dir",
-        "ftp://ca.example.org/",
-        "https:///dir",
-        "https://ca.example.org/a b",
-        "ca.example.org",
-    ]
-    + ["https://ca.example.org:99999/dir", "https://ca.example.org/dir#here", ""],
+        *("http://ca.example.org/dir", "ftp://ca.example.org/", "https:///dir", "https://ca.example.org/a b"),
+        *("ca.example.org", "https://ca.example.org:99999/dir", "https://ca.example.org/dir#here", ""),
+    ],
 )
 def test_what_is_no_https_url_is_refused(url: str) -> None:
     """An authority is spoken to over https alone (RFC 8555, 6.1)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import socket
 import threading
 from datetime import datetime, timezone
@@ -143,7 +144,7 @@ def test_retry_after_of_a_bare_503(https_server: Any, tls_authority: TestAuthori
 def test_a_directory_that_leads_to_plain_http(https_server: Any, tls_authority: TestAuthority) -> None:
     """Nothing is ever sent in the clear, wherever a directory leads."""
     with reserved_port() as port:
-        directory = {name: f"http://localhost:{port}/" for name in ("newNonce", "newAccount", "newOrder")}
+        directory = dict.fromkeys(("newNonce", "newAccount", "newOrder"), f"http://localhost:{port}/")
         body = json.dumps({**directory, "meta": {}}).encode()
         authority = answering(https_server, tls_authority, "200 OK", body, Content_Type="application/json")
         client = Client(authority, JWKEC(key=new_key()))
@@ -167,8 +168,6 @@ def test_the_certificate_of_the_authority_itself(
     """An authority whose certificate does not fit says whether it is the clock, the roots or the name."""
     server = https_server(credential=bad_credential(kind))
     error = fails(Client(Authority("odd", f"{server.url}/", str(tls_authority.cert_path)), None))
-    import re
-
     assert re.search(said, str(error)), str(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -15,7 +16,6 @@ from cryptography import x509
 
 from secureserve.acme.challenges import Challenge
 from secureserve.acme.solvers import DNS01Solver, HTTP01Solver, TLSALPN01Solver
-from secureserve.certificates.credential import Credential
 from secureserve.errors import ConfigurationError, IssuanceError
 from secureserve.testing.acme_validation import Validation
 from tests.acme.conftest import listening_http, listening_tls
@@ -23,14 +23,14 @@ from tests.acme.conftest import listening_http, listening_tls
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from secureserve.certificates.credential import Credential
+
 PROOF = "token-of-the-test.thumbprint"
 
 
-def challenge(
-    kind: str, name: str = "www.example.test", token: str = "token-of-the-test", *, wildcard: bool = False
-) -> Challenge:
+def challenge(kind: str, name: str = "www.example.test", which: str = "first", *, wildcard: bool = False) -> Challenge:
     """Return a challenge."""
-    return Challenge(kind, name, token, PROOF, wildcard)
+    return Challenge(kind, name, f"token-{which}", PROOF, wildcard)
 
 
 @pytest.mark.parametrize("name", ["www.example.test", "127.0.0.1", "2001:db8::1"])
@@ -63,7 +63,7 @@ def test_an_order_does_not_take_away_the_answer_of_another() -> None:
     """Of two orders that prove the same name, the first to end leaves the answer of the second alone."""
     mapping: dict[str, Credential] = {}
     solver = TLSALPN01Solver(mapping)
-    first, second = challenge("tls-alpn-01", token="first"), challenge("tls-alpn-01", token="second")
+    first, second = challenge("tls-alpn-01", which="first"), challenge("tls-alpn-01", which="second")
     solver.present(first)
     solver.present(second)
     solver.withdraw(first)
@@ -196,8 +196,6 @@ def ends(pid: int) -> bool:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    import select
-
     try:
         ready, _, _ = select.select([descriptor], [], [], 20)
         return bool(ready)
@@ -209,7 +207,7 @@ def test_a_function_that_hangs_is_given_up() -> None:
     """A hook in Python has bounded time too."""
     released = threading.Event()
     try:
-        with pytest.raises(IssuanceError, match="more than 0.2 s"):
+        with pytest.raises(IssuanceError, match=r"more than 0\.2 s"):
             DNS01Solver(lambda *_given: released.wait(60), timeout=0.2).present(challenge("dns-01"))
     finally:
         released.set()
