@@ -115,10 +115,11 @@ class OnDemandSource(CallableSource):
             is_known = name in self._asked
             if is_known:
                 self._asked[name] = self._clock.monotonic()
+        covers = self._steward.source.covers(name)
         if is_known:
-            is_idle = self._steward.is_covered([name]) or self._steward.is_settled([name])
+            is_idle = self._steward.is_covered([name]) or (covers and self._steward.is_settled([name]))
         else:
-            is_idle = self._steward.source.covers(name) or self._is_served(name)
+            is_idle = covers or self._is_served(name)
         return None if is_idle else name
 
     def _obtain(self, client_hello: Any) -> Credential | None:
