@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.acme.challenges import Challenge
 from secureserve.acme.problems import problem_error
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from secureserve.acme.waiting import Patience
 
 __all__ = ["ProofFailed", "Prover"]
+
+
+_ANSWERABLE: Final = frozenset({"pending", "processing"})
+"""The states in which a challenge may yet prove something (RFC 8555, 7.1.6)."""
 
 
 class ProofFailed(IssuanceError):
@@ -129,7 +133,9 @@ class Prover:
         candidates = [
             (solver, offered[solver.challenge_type])
             for solver in able
-            if solver.challenge_type in offered and (name, wildcard, solver.challenge_type) not in self._failed
+            if solver.challenge_type in offered
+            and offered[solver.challenge_type].status.name in _ANSWERABLE
+            and (name, wildcard, solver.challenge_type) not in self._failed
         ]
         # What was answered before a restart is what the authority may be looking for at this moment.
         candidates.sort(key=lambda one: one[1].status.name != "processing")

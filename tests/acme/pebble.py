@@ -112,7 +112,7 @@ def run_pebble(
     Args:
         tls_authority: Where its own HTTPS certificate comes from.
         directory: Where its files go.
-        environ: More of its environment, such as ``PEBBLE_CHAIN_LENGTH``.
+        environ: More of its environment, such as ``PEBBLE_WFE_NONCEREJECT``.
         config: More of its configuration, such as ``externalAccountMACKeys``.
     """
     require_pebble()
@@ -164,7 +164,8 @@ def run_pebble(
                 continue
             break
         manage_url = f"https://127.0.0.1:{ports[1]}"
-        roots = tuple(_get(f"{manage_url}/roots/{number}", ca_file) for number in range(2))
+        alternates = int((environ or {}).get("PEBBLE_ALTERNATE_ROOTS", "1"))
+        roots = tuple(_get(f"{manage_url}/roots/{number}", ca_file) for number in range(1 + alternates))
         yield Pebble(
             f"https://localhost:{ports[0]}/dir",
             ca_file,

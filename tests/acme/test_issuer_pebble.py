@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from cryptography import x509
 
 from secureserve.acme.authorities import ExternalAccount
 from secureserve.acme.issuer import Issuer
+from secureserve.acme.protocol import JWKEC
 from secureserve.acme.solvers import DNS01Solver, HTTP01Solver, TLSALPN01Solver
-from secureserve.acme.storage import FileStorage
+from secureserve.acme.storage import FileStorage, Key
+from secureserve.certificates.issuance import new_key
 from secureserve.errors import IssuanceError
 from tests.acme.conftest import listening_http
 from tests.acme.pebble import run_pebble
@@ -175,7 +178,8 @@ HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 def test_an_external_account(tls_authority: TestAuthority, storage: FileStorage, tmp_path: Path) -> None:
     """Where Pebble wants accounts bound to another, it takes the one with the right key alone."""
     config: dict[str, Any] = {"externalAccountBindingRequired": True, "externalAccountMACKeys": {"kid-1": HMAC_KEY}}
-    with run_pebble(tls_authority, tmp_path, **config) as pebble:
+    environ = {"PEBBLE_WFE_NONCEREJECT": "40", "PEBBLE_ALTERNATE_ROOTS": "0"}
+    with run_pebble(tls_authority, tmp_path, environ=environ, **config) as pebble:
         solvers = [DNS01Solver(pebble.dns_hook)]
         with pytest.raises(IssuanceError, match="acme_eab_key_id"):
             Issuer(pebble.authority, storage, solvers, accept_terms=True).obtain(["eab.test"])
@@ -191,18 +195,15 @@ def test_an_external_account(tls_authority: TestAuthority, storage: FileStorage,
         assert shown.contact == ("mailto:ops@example.org",)
 
 
-def test_pebble_is_set_up_anew_and_slow(tls_authority: TestAuthority, storage: FileStorage, tmp_path: Path) -> None:
-    """Longer chains, many refused nonces, late proofs, and an account that this Pebble has never heard of."""
-    directories = [tmp_path / "first", tmp_path / "second"]
-    environ = {"PEBBLE_CHAIN_LENGTH": "3", "PEBBLE_WFE_NONCEREJECT": "40"}
-    for directory in directories:
-        directory.mkdir()
-    with run_pebble(tls_authority, directories[0], environ=environ) as pebble:
-        first = Issuer(pebble.authority, storage, [DNS01Solver(pebble.dns_hook)], accept_terms=True)
-        assert len(first.obtain(["long.test"]).chain) == 4
-        port = int(pebble.directory_url.split(":")[2].split("/")[0])
-    with run_pebble(tls_authority, directories[1], environ=environ, listenAddress=f"127.0.0.1:{port}") as pebble:
-        assert pebble.directory_url.startswith("https://localhost:")
-        again = Issuer(first.authority, storage, [DNS01Solver(pebble.dns_hook)], accept_terms=True)
-        again.settle(["long.test"])
-        assert len(again.obtain(["long.test"]).chain) == 4
+def test_pebble_has_forgotten_the_account(pebble: Pebble, storage: FileStorage, http_solver: HTTP01Solver) -> None:
+    """An account that this Pebble has never heard of is made anew, with the key that it had."""
+    issuer = Issuer(pebble.authority, storage, [http_solver], accept_terms=True)
+    issuer.account.connect().close()
+    key = Key.account(pebble.directory_url)
+    document = json.loads(storage.get(key) or b"")
+    other = {**document, "url": document["url"] + "0", "key": JWKEC(key=new_key()).to_json()}
+    storage.put(key, json.dumps(other).encode())
+    assert issuer.obtain(["anew.test"]).names == ("anew.test",)
+    made = json.loads(storage.get(key) or b"")
+    assert made["key"] == other["key"]
+    assert made["url"] not in {document["url"], other["url"]}
