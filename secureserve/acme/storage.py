@@ -201,7 +201,7 @@ class FileStorage:
         """
         path = self.path_of(key)
         try:
-            _require_own(path)
+            _require_own(path, is_read=True)
             return files.read(path)
         except FileNotFoundError:
             return None
@@ -365,10 +365,11 @@ def _described(path: Path) -> str | None:
         return None
 
 
-def _require_own(path: Path) -> None:
+def _require_own(path: Path, *, is_read: bool = False) -> None:
     """See that a file or folder is ours and closed to everybody else."""
     state = path.lstat()
-    if state.st_uid != os.geteuid():
+    # Who starts as root reads what belongs to the user that it is about to become.
+    if state.st_uid != os.geteuid() and not (is_read and os.geteuid() == 0):
         raise StorageError(
             f"{path} belongs to user {state.st_uid}, not to user {os.geteuid()} who runs the server. "
             f"Run: chown -R {os.geteuid()} on the storage.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import ConfigurationError, CredentialError, LifecycleError, StartFailed
+from secureserve.managed.importing import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
@@ -34,6 +36,9 @@ __all__ = [
 
 _BETWEEN_LOOKS: Final = 0.25
 """Seconds between looks whether there is still something to wait for."""
+
+_OF_HANDSHAKE: Final = 0.8
+"""How much of a handshake's time may go into obtaining what it asks for; in the rest it gets the default instead."""
 
 _MAX_HMAC_KEY_FILE: Final = 64 * 1024
 """Bytes that are read of the file; the key has a hundred."""
@@ -245,8 +250,9 @@ def build(
     answers: Answers,
     *,
     reload: Callable[[], object],
+    is_served: Callable[[str], bool],
     publish_event: Callable[[object], None] | None = None,
-    is_alone: bool = True,
+    others: Sequence[CredentialSource] = (),
 ) -> ACMELayer:
     """Make what obtains the certificates that the settings ask for. Nobody is asked yet.
 
@@ -254,8 +260,9 @@ def build(
         values: Every setting of a server.
         answers: Where answers to challenges are put.
         reload: Has the certificates that there are be served.
+        is_served: Tells whether there is a certificate for a name, whoever it is from.
         publish_event: Is told of what happens.
-        is_alone: Whether there are no certificates from elsewhere to serve meanwhile.
+        others: Where further certificates come from, which need no stand-in.
 
     Raises:
         ConfigurationError: Settings that cannot be honoured, or packages that are not installed.
@@ -268,11 +275,38 @@ def build(
     issuers = issuers_from(
         values, storage, solvers_from(values, answers, challenge_types(values)), publish_event=publish_event
     )
+    served = _credentials_of(others)
+    wanted = {names: all(any(one.covers(name) for one in served) for name in names) for names in values["acme_domain"]}
     source = ACMESource(
-        values["acme_domain"],
+        [names for names, is_covered in wanted.items() if not is_covered],
         storage,
         authorities=[issuer.authority.directory_url for issuer in issuers],
-        default_names=DEFAULT_NAMES if is_alone else (),
+        default_names=() if others else DEFAULT_NAMES,
     )
+    for names, is_covered in wanted.items():
+        source.add_order(names, placeholder=not is_covered)
     steward = Steward(source, issuers, reload=reload, publish_event=publish_event)
-    return ACMELayer(storage, steward, (source,))
+    sources: list[CredentialSource] = [source]
+    if values["acme_on_demand"] is not None:
+        sources.append(_on_demand(values, steward, is_served))
+    return ACMELayer(storage, steward, tuple(sources))
+
+
+def _credentials_of(sources: Sequence[CredentialSource]) -> list[Credential]:
+    """Return what sources have; what cannot be loaded is for who serves it to complain of."""
+    found: list[Credential] = []
+    for source in sources:
+        with contextlib.suppress(CredentialError):
+            found.extend(source.load())
+    return found
+
+
+def _on_demand(values: Mapping[str, Any], steward: Steward, is_served: Callable[[str], bool]) -> CredentialSource:
+    from secureserve.acme.on_demand import OnDemandSource
+
+    decide = resolve("acme_on_demand", values["acme_on_demand"])
+    if not callable(decide):
+        remedy = "Give a function that takes a host name and says whether to obtain a certificate for it."
+        raise ConfigurationError("acme_on_demand", values["acme_on_demand"], "cannot be called", remedy)
+    handshake_timeout = values["handshake_timeout"] or values["socket_timeout"]
+    return OnDemandSource(steward, decide, timeout=handshake_timeout * _OF_HANDSHAKE, is_served=is_served)

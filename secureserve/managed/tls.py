@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from secureserve.certificates import names
 from secureserve.errors import ConfigurationError
 from secureserve.managed import acme
 from secureserve.managed.acme import Answers
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from secureserve.certificates.manager import CertificateManager
     from secureserve.certificates.sources import CredentialSource
+    from secureserve.certificates.store import StoreSnapshot
     from secureserve.managed.acme import ACMELayer
     from secureserve.tls.acceptor import TLSAcceptor
     from secureserve.tls.policy import TLSPolicy
@@ -112,8 +114,9 @@ def build(
             values,
             answers,
             reload=lambda: manager.reload("acme"),
+            is_served=lambda name: _covers(manager.store.snapshot, name),
             publish_event=publish_event,
-            is_alone=not sources,
+            others=sources,
         )
         sources += obtaining.sources
     manager = CertificateManager(
@@ -219,6 +222,11 @@ class _by_setting_names:  # noqa: N801 - used as a function
 
 def _renamed(text: str) -> str:
     return re.sub(r"\b(?:" + "|".join(_SETTING_OF) + r")\b", lambda found: _SETTING_OF[found[0]], text)
+
+
+def _covers(snapshot: StoreSnapshot, name: str) -> bool:
+    """Return whether a certificate that is served is for a normalised host name."""
+    return name in snapshot.exact or names.parent(name) in snapshot.wildcard
 
 
 def _holds_no_key(path: Path) -> bool:
