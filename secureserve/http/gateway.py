@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["FileWrapper", "WSGIGateway", "connection_environ", "registered_gateways"]
 
 BLOCK: Final = 64 * 1024
+KNOWN_ENVIRONS: Final = 256
+"""Shared parts of environs that a server keeps for further connections."""
 
 
 def registered_gateways() -> dict[tuple[Any, int], type]:
@@ -68,6 +70,8 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
         environ = {
             **conn.environ(),
             **message.environ_fields,
+            "REMOTE_ADDR": conn.remote_addr,
+            "REMOTE_PORT": str(conn.remote_port or ""),
             "REQUEST_METHOD": req.method.decode("ascii"),
             "REQUEST_URI": req.uri.decode("latin-1"),
             "PATH_INFO": req.path.decode("latin-1"),
@@ -75,6 +79,8 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
             "SERVER_PROTOCOL": "HTTP/1.1" if message.version == (1, 1) else "HTTP/1.0",
             "wsgi.input": req.rfile,
         }
+        if conn.tls is not None:
+            environ["secureserve.tls"] = conn.tls
         if conn.connection.lookup is not None and (name := conn.remote_name()):
             environ["REMOTE_HOST"] = name
         return environ
@@ -212,16 +218,28 @@ def _local_address(server: HTTPServer, conn: HTTPConnection) -> Any:
 
 
 def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, Any]:
-    """Return the part of the environ that is the same for every request of a connection."""
+    """Return the part of the environ that is the same for every request of a connection, and of others like it."""
     came_to = server.bind_addr if len(server.listeners) == 1 else _local_address(server, conn)
-    unix = isinstance(came_to, str)
-    environ: dict[str, Any] = {
+    port = "" if isinstance(came_to, str) else str(came_to[1])
+    ssl_env = conn.ssl_env
+    if not port and server.peercreds_enabled:
+        return _shared_environ(server, conn, port) | conn.peer_environ()
+    known = server.environs
+    found = known.get((port, id(ssl_env)))
+    if found is None or found[0] is not ssl_env:
+        if len(known) >= KNOWN_ENVIRONS:
+            known.clear()
+        # The variables are kept too, so that no others can come to have their id.
+        found = known[port, id(ssl_env)] = (ssl_env, _shared_environ(server, conn, port))
+    return found[1]
+
+
+def _shared_environ(server: HTTPServer, conn: HTTPConnection, port: str) -> dict[str, Any]:
+    return {
         "ACTUAL_SERVER_PROTOCOL": server.protocol,
-        "REMOTE_ADDR": conn.remote_addr or "",
-        "REMOTE_PORT": str(conn.remote_port or ""),
         "SCRIPT_NAME": "",
         "SERVER_NAME": server.host_name,
-        "SERVER_PORT": "" if unix else str(came_to[1]),
+        "SERVER_PORT": port,
         "SERVER_SOFTWARE": server.software,
         "wsgi.errors": sys.stderr,
         "wsgi.file_wrapper": FileWrapper,
@@ -231,10 +249,5 @@ def connection_environ(server: HTTPServer, conn: HTTPConnection) -> dict[str, An
         "wsgi.run_once": False,
         "wsgi.url_scheme": conn.scheme.decode("ascii"),
         "wsgi.version": (1, 0),
+        **(conn.ssl_env or {}),
     }
-    if unix and server.peercreds_enabled:
-        environ.update(conn.peer_environ())
-    if conn.ssl_env:
-        environ.update(conn.ssl_env)
-        environ["secureserve.tls"] = conn.tls
-    return environ

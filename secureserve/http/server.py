@@ -406,6 +406,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             max_body_size=self.max_request_body_size,
             max_gathered_size=self.settings.max_buffered_body_size,
         )
+        self.environs: dict[Any, tuple[dict[str, str] | None, dict[str, Any]]] = {}
         if self.gateway is cheroot.wsgi.Gateway_10:
             self.gateway = WSGIGateway
         self._check_classes()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
+
+from secureserve.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
 
-__all__ = ["TLSInfo"]
+__all__ = ["Negotiations", "TLSInfo"]
+
+KNOWN: Final = 256
+"""Different facts of connections that are remembered for those that follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,7 @@ class TLSInfo:
     peer_chain_der: tuple[bytes, ...] = field(default=(), repr=False)
     library: str = ""
     _peer_chain: list[x509.Certificate] = field(default_factory=list, init=False, repr=False, compare=False)
-    _environ: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _environs: dict[int, dict[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def verified(self) -> bool:
@@ -64,12 +69,38 @@ class TLSInfo:
         return chain[0] if chain else None
 
     def environ(self) -> dict[str, str]:
-        """Return mod_ssl's variables for this connection, computed on the first call. Do not change the dict."""
-        if not self._environ:
+        """Return mod_ssl's variables; computed once an hour, since days are counted in them. Do not change the dict."""
+        now = SYSTEM_CLOCK.now()
+        hour = now.toordinal() * 24 + now.hour
+        environ = self._environs.get(hour)
+        if environ is None:
             from secureserve.tls.environ import environ_for
 
-            self._environ.update(environ_for(self))
-        return self._environ
+            self._environs.clear()
+            environ = self._environs[hour] = environ_for(self, now=now)
+        return environ
+
+
+class Negotiations:
+    """What connections have negotiated: one `TLSInfo` for all that agreed on the same, as most do.
+
+    Threads: any.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], TLSInfo] = {}
+
+    def info(self, **facts: Any) -> TLSInfo:
+        """Return what a connection negotiated; `facts` are the arguments of `TLSInfo`, always in the same order."""
+        key = tuple(facts.values())
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            known = self._known[key] = TLSInfo(**facts)
+        return known
 
 
 @lru_cache(maxsize=256)

@@ -8,8 +8,10 @@ the Front and the worker threads decide how to wait.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from secureserve.tls.info import Negotiations
 
 if TYPE_CHECKING:
     import socket
@@ -112,11 +114,15 @@ class Presented:
         credentials: The credentials, most preferred first.
         context: The library's own object that holds them.
         answers_acme: Whether they answer an ACME challenge, and nothing else.
+
+    Attributes:
+        negotiations: What the handshakes agreed on.
     """
 
     credentials: tuple[Credential, ...]
     context: Any
     answers_acme: bool = False
+    negotiations: Negotiations = field(default_factory=Negotiations, init=False, repr=False)
 
 
 class TLSEngine(Protocol):

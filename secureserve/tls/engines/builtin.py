@@ -33,7 +33,6 @@ from secureserve.tls.client_hello import ClientHello, parse_client_hello
 from secureserve.tls.engines import Capabilities
 from secureserve.tls.engines.base import Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
-from secureserve.tls.info import TLSInfo
 from secureserve.tls.policy import (
     ACME_PROTOCOL,
     DEFAULT_TICKET_LIFETIME,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.engines.base import Choose
+    from secureserve.tls.info import TLSInfo
     from secureserve.tls.keylog import KeyLog
     from secureserve.tls.ocsp import StapleCache
 
@@ -429,7 +429,7 @@ class BuiltinConnection:
         if presented is None or cipher is None:
             raise HandshakeFailed("the library did not ask what to present")
         version = tls_socket.version() or ""
-        return TLSInfo(
+        return presented.negotiations.info(
             version=version,
             cipher=cipher[0],
             cipher_bits=cipher[2],

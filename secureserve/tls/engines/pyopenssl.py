@@ -31,7 +31,6 @@ from secureserve.tls.engines import Capabilities
 from secureserve.tls.engines import pyopenssl_binding as binding
 from secureserve.tls.engines.base import Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
-from secureserve.tls.info import TLSInfo
 from secureserve.tls.policy import ACME_PROTOCOL, ClientVerify, ExpiredCRL, TLSPolicy
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.engines.base import Choose
+    from secureserve.tls.info import TLSInfo
     from secureserve.tls.keylog import KeyLog
     from secureserve.tls.ocsp import StapleCache
 
@@ -411,7 +411,7 @@ class PyOpenSSLConnection:
         if presented is None:
             raise HandshakeFailed("the library did not ask what to present")
         resumed = binding.session_reused(library)
-        return TLSInfo(
+        return presented.negotiations.info(
             version=library.get_protocol_version_name(),
             cipher=library.get_cipher_name(),
             cipher_bits=library.get_cipher_bits(),
