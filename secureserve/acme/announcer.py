@@ -73,11 +73,11 @@ class Announcer:
         is_served = charge.stored is not None and charge.stored.credential.is_current(now)
         _LOGGER.log(
             logging.WARNING if is_served else logging.ERROR,
-            "no new certificate for %s (attempt %d failed, the next is at %s); what was served still is: %s",
+            "no new certificate for %s: %s (attempt %d failed, the next is at %s; what was served still is)",
             _list(charge.names),
+            status.last_error,
             status.failures,
             f"{status.next_attempt:%Y-%m-%d %H:%M:%S} UTC",
-            status.last_error,
         )
         self._publish(
             IssuanceFailed(

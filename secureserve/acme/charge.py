@@ -50,7 +50,7 @@ class OrderStatus:
         days_left: Days until then; negative once it has expired.
         next_attempt: When the next attempt to obtain or renew is due.
         failures: How many attempts in a row have failed.
-        last_error: Why the last one did; None when it succeeded.
+        last_error: Why the last one did, or why none is made; None when it succeeded.
     """
 
     names: tuple[str, ...]
@@ -148,6 +148,12 @@ class Charge:
         self.failures = 0
         self.last_error = None
 
+    def pause(self, message: str, *, monotonic: float, seconds: float) -> None:
+        """Note that no attempt could be made, because the authorities are to be left alone."""
+        self.is_forced = False
+        self.last_error = self.last_error or message
+        self.not_before = monotonic + seconds
+
     def fail(self, message: str, *, now: datetime, monotonic: float, fraction: float, at_least: float = 0.0) -> None:
         """Note that an attempt failed, and when the next one is to be made.
 
@@ -209,7 +215,7 @@ class Charge:
 
     def alarm(self, now: datetime) -> bool:
         """Return whether a threshold has been passed that has not been announced, and count it as announced."""
-        if self.stored is None or not self.failures:
+        if self.stored is None or self.last_error is None:
             return False
         credential = self.stored.credential
         passed = renewal.alarms_passed(credential.not_before, credential.not_after, now=now)
@@ -219,15 +225,15 @@ class Charge:
         return True
 
     def is_covered(self, now: datetime) -> bool:
-        """Return whether there is a certificate of an authority in use that is valid."""
-        return self.stored is not None and not self.is_foreign and self.stored.credential.is_current(now)
+        """Return whether there is a certificate that is valid."""
+        return self.stored is not None and self.stored.credential.is_current(now)
 
     def status(self, *, now: datetime, monotonic: float) -> OrderStatus:
         """Return how it stands."""
         stored = self.stored
         if self.is_busy and not self.is_covered(now):
             state = OrderState.OBTAINING
-        elif self.failures:
+        elif self.last_error is not None:
             state = OrderState.FAILING
         else:
             state = OrderState.VALID if self.is_covered(now) else OrderState.WAITING
@@ -245,7 +251,7 @@ class Charge:
         )
 
     def _alarm_in(self, now: datetime) -> float:
-        if self.stored is None or not self.failures:
+        if self.stored is None or self.last_error is None:
             return _NEVER
         credential = self.stored.credential
         if renewal.alarms_passed(credential.not_before, credential.not_after, now=now) > self.alarms:

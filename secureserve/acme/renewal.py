@@ -1,10 +1,11 @@
 """When to renew, when to try again, when to raise the alarm: arithmetic on times, and nothing else.
 
-No function here asks for the time or draws a random number. Both are handed in, so each has a table for a test.
+No function here asks for the time or draws lots. Both are handed in, so each has a table for a test.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +15,7 @@ from secureserve.certificates import expiry
 __all__ = [
     "RenewalInformation",
     "alarms_passed",
+    "fraction_of",
     "next_alarm",
     "pause_after",
     "poll_interval",
@@ -92,6 +94,14 @@ def renewal_moment(
         return not_before + lifetime * (_DUE - _JITTER * fraction)
     wished = information.start + (information.end - information.start) * fraction
     return min(wished, not_before + lifetime * _LATEST)
+
+
+def fraction_of(text: str) -> float:
+    """Return a number from 0 to 1 that differs for each text and is the same whenever it is asked for.
+
+    The chance that spreads renewals: of a fingerprint, it is as random, and a restart does not draw anew.
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def poll_interval(information: RenewalInformation | None) -> float:

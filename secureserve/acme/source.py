@@ -94,6 +94,8 @@ class ACMESource:
         wanted = [_require_names(names) for names in orders]
         with self._lock:
             self._replace({names: self._orders.get(names) or _Order(names) for names in wanted})
+            for order in self._orders.values():
+                order.placeholder = True
 
     def add_order(self, names: Sequence[str], *, placeholder: bool = True) -> None:
         """Serve a further set of names from the next look on. Harmless when it is served.
@@ -115,6 +117,7 @@ class ACMESource:
         unwanted = canonical_names(names)
         with self._lock:
             self._replace({names: order for names, order in self._orders.items() if names != unwanted})
+        self.certificates.forget(unwanted)
 
     def covers(self, name: str) -> bool:
         """Return whether a normalised name is among those of any set, itself or by a wildcard."""

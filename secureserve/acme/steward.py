@@ -6,27 +6,24 @@ that is served, is said in log and events, and is tried again.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
 from secureserve.acme import renewal
 from secureserve.acme.announcer import Announcer
-from secureserve.acme.attempts import Attempts, Obtained, Paused
+from secureserve.acme.attempts import Attempts
+from secureserve.acme.caretaker import Caretaker
 from secureserve.acme.charge import Charge, OrderState, OrderStatus
 from secureserve.acme.storage import canonical_names
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import CredentialError, IssuanceError, SecureServeError, StorageError
+from secureserve.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
 
     from secureserve.acme.attempts import IssuerLike
-    from secureserve.acme.renewal import RenewalInformation
     from secureserve.acme.source import ACMESource
-    from secureserve.acme.stored import StoredCertificate
     from secureserve.clock import Clock
 
 __all__ = ["OrderState", "OrderStatus", "Steward"]
@@ -38,9 +35,6 @@ STOP_TIMEOUT: Final = 5.0
 
 _LONGEST_NAP: Final = 3600.0
 """Seconds after which dates are looked at again whatever was computed: wall clocks are set, and machines suspended."""
-
-_OTHERS_TIME: Final = 60.0
-"""Seconds that another process which holds the lock is given before it is asked again what came of it."""
 
 
 class Steward:
@@ -77,13 +71,20 @@ class Steward:
             raise ValueError("a steward needs somebody to obtain certificates from")
         self.source = source
         self.attempts = Attempts(issuers, source.storage, clock=clock)
-        self._certificates = source.certificates
         self._reload = reload
         self._clock = clock
-        self._announce = Announcer(clock, publish_event)
         self._thread_limit = threads
-        self._fraction_of = fraction_of or _fraction_of
         self._wake = threading.Condition()
+        self._caretaker = Caretaker(
+            source,
+            self.attempts,
+            Announcer(clock, publish_event),
+            lock=self._wake,
+            reload=self._have_reloaded,
+            let_go=self._let_go,
+            clock=clock,
+            fraction_of=fraction_of or renewal.fraction_of,
+        )
         self._charges = {names: Charge(names) for names in source.orders}
         self._threads: list[threading.Thread] = []
         self._is_running = False
@@ -157,6 +158,8 @@ class Steward:
         with self._wake:
             gone = [charge for names, charge in self._charges.items() if names not in wanted]
             self._charges = {names: self._charges.get(names) or Charge(names) for names in wanted}
+            for charge in self._charges.values():
+                charge.is_wanted = None
             for charge in gone:
                 charge.cancelled.set()
             self._staff()
@@ -239,11 +242,11 @@ class Steward:
     def _run(self) -> None:
         while (charge := self._next()) is not None:
             try:
-                self._look_after(charge)
+                self._caretaker.look_after(charge)
             except Exception as error:
                 # What a hook or a storage of the program's own raises must not end renewal.
-                _LOGGER.exception("looking after the certificate of %s failed", _list(charge.names))
-                self._fail(charge, f"{type(error).__name__}: {error}", self.attempts.authorities[-1])
+                _LOGGER.exception("looking after the certificate of %s failed", ", ".join(charge.names))
+                self._caretaker.fail(charge, f"{type(error).__name__}: {error}", self.attempts.authorities[-1])
             finally:
                 with self._wake:
                     charge.is_busy = False
@@ -267,153 +270,6 @@ class Steward:
                 self._wake.wait(nap)
         return None
 
-    def _look_after(self, charge: Charge) -> None:
-        self._read(charge)
-        if charge.save_in(monotonic=self._clock.monotonic()) <= 0:
-            self._save(charge)
-        if charge.poll_in(now=self._clock.now(), monotonic=self._clock.monotonic()) <= 0:
-            self._poll(charge)
-        if charge.attempt_in(now=self._clock.now(), monotonic=self._clock.monotonic()) <= 0:
-            self._attempt(charge)
-        self._raise_alarm(charge)
-
-    def _read(self, charge: Charge) -> None:
-        """See what is stored: this process may have been started just now, and another one may have renewed."""
-        try:
-            stored = self._certificates.best(charge.names)
-        except CredentialError as error:
-            stored = None
-            if charge.complaint != str(error):
-                charge.complaint = str(error)
-                _LOGGER.warning("another certificate for %s will be obtained: %s", _list(charge.names), error)
-        before = charge.stored
-        if stored != before:
-            self._take(charge, stored)
-            if stored is not None and before is not None:
-                with self._wake:
-                    charge.follow(monotonic=self._clock.monotonic())
-        if stored is None:
-            return
-        if not self.source.has_given(charge.names, stored.credential):
-            has_begun = stored.credential.not_before <= self._clock.now()
-            if has_begun or charge.has_begun:
-                self._have_reloaded()
-            charge.has_begun = has_begun
-
-    def _take(self, charge: Charge, stored: StoredCertificate | None) -> None:
-        is_foreign = stored is not None and stored.authority not in self.attempts.authorities
-        fraction = 0.0 if stored is None else self._fraction_of(stored.credential.fingerprint)
-        with self._wake:
-            charge.take(stored, is_foreign=is_foreign, fraction=fraction)
-
-    def _save(self, charge: Charge) -> None:
-        """Store what could not be stored when it was obtained."""
-        try:
-            self._certificates.save(charge.names)
-        except StorageError as error:
-            self._put_off_saving(charge, error)
-            return
-        _LOGGER.info("the certificate for %s is stored at last", _list(charge.names))
-        stored = self._certificates.best(charge.names)
-        with self._wake:
-            charge.stored = stored
-            charge.clear_failures()
-        if stored is not None:
-            self.attempts.tidy(charge, stored.authority)
-
-    def _put_off_saving(self, charge: Charge, error: StorageError) -> None:
-        authority = self.attempts.authorities[0] if charge.stored is None else charge.stored.authority
-        self._fail(charge, f"The certificate was obtained, but is in memory only. {error}", authority)
-
-    def _poll(self, charge: Charge) -> None:
-        """Ask the authority when it would like the certificate to be renewed (RFC 9773)."""
-        before = charge.information
-        stored = charge.stored
-        issuer = None if stored is None else self.attempts.issuer_of(stored.authority)
-        try:
-            information = None if issuer is None or stored is None else issuer.renewal_information(stored.credential)
-        except IssuanceError as error:
-            _LOGGER.info("when to renew the certificate for %s cannot be asked: %s", _list(charge.names), error)
-            information, interval = before, renewal.poll_interval(None)
-        else:
-            interval = renewal.poll_interval(information)
-        with self._wake:
-            charge.information = information
-            charge.poll_at = self._clock.monotonic() + interval
-        if information is not None and _window(information) != _window(before):
-            self._announce.suggested(charge, information)
-
-    def _attempt(self, charge: Charge) -> None:
-        is_first = charge.stored is None and not charge.failures
-        if charge.is_wanted is not None and not is_first and not charge.is_wanted():
-            _LOGGER.info("a certificate for %s is not wanted any more", _list(charge.names))
-            self.remove_order(charge.names)
-            return
-        try:
-            with self.source.storage.lock(charge.names) as is_held:
-                if not is_held:
-                    with self._wake:
-                        charge.not_before = self._clock.monotonic() + _OTHERS_TIME
-                    return
-                self._read(charge)
-                if charge.attempt_in(now=self._clock.now(), monotonic=self._clock.monotonic()) <= 0:
-                    self._ask(charge)
-        except SecureServeError as error:
-            # Without a place for the result, no authority is asked: it issues so many a week and no more.
-            self._fail(charge, str(error), self.attempts.authorities[0])
-
-    def _ask(self, charge: Charge) -> None:
-        """Ask the authorities, with the lock of the names held."""
-        outcome = self.attempts.make(charge, progress=_teller(charge.names))
-        if isinstance(outcome, Obtained):
-            self._accept(charge, outcome)
-        elif isinstance(outcome, Paused):
-            with self._wake:
-                charge.not_before = self._clock.monotonic() + outcome.seconds
-                charge.is_forced = False
-            self._announce.paused(charge, outcome.seconds)
-        elif not charge.cancelled.is_set():
-            error, authority = outcome.error, outcome.authority
-            message = str(error) if str(authority) in str(error) else f"{authority}: {error}"
-            self._fail(charge, message, authority.directory_url, error.problem_type, at_least=outcome.pause)
-
-    def _accept(self, charge: Charge, obtained: Obtained) -> None:
-        credential, authority = obtained.credential, obtained.authority.directory_url
-        before = charge.stored
-        if before is not None and before.credential == credential:
-            self._fail(charge, f"{obtained.authority} gave the same certificate again.", authority)
-            self.attempts.tidy(charge, authority)
-            return
-        failure: StorageError | None = None
-        try:
-            self._certificates.put(authority, charge.names, credential)
-        except StorageError as error:
-            failure = error
-        self._take(charge, self._certificates.best(charge.names))
-        with self._wake:
-            charge.succeed(monotonic=self._clock.monotonic())
-        self._have_reloaded()
-        self._announce.obtained(charge, obtained, None if before is None else before.credential)
-        if failure is not None:
-            self._put_off_saving(charge, failure)
-        else:
-            self.attempts.tidy(charge, authority)
-
-    def _fail(
-        self, charge: Charge, message: str, authority: str, problem_type: str | None = None, *, at_least: float = 0.0
-    ) -> None:
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        fraction = self._fraction_of(f"{charge.failures} {charge.names}")
-        with self._wake:
-            charge.fail(message, now=now, monotonic=monotonic, fraction=fraction, at_least=at_least)
-        self._announce.failed(charge, authority, problem_type)
-
-    def _raise_alarm(self, charge: Charge) -> None:
-        with self._wake:
-            is_due = charge.alarm(self._clock.now())
-        if is_due:
-            self._announce.overdue(charge)
-
     def _have_reloaded(self) -> None:
         if self._reload is None:
             return
@@ -422,19 +278,10 @@ class Steward:
         except Exception:
             _LOGGER.exception("what is stored could not be served")
 
-
-def _fraction_of(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-def _teller(names: Sequence[str]) -> Callable[[str], None]:
-    listed = _list(names)
-    return lambda step: _LOGGER.debug("obtaining a certificate for %s: %s", listed, step)
-
-
-def _window(information: RenewalInformation | None) -> tuple[datetime, datetime] | None:
-    return None if information is None else (information.start, information.end)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    def _let_go(self, names: Sequence[str]) -> None:
+        """Look after names no more that nobody wants, and keep nothing of them."""
+        self.remove_order(names)
+        try:
+            self.source.certificates.delete_all(names)
+        except StorageError as error:
+            _LOGGER.warning("what was kept for %s is still there: %s", ", ".join(names), error)

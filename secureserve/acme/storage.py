@@ -8,7 +8,6 @@ alone: directories 0700, files 0600. A file is replaced as a whole or not at all
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import fcntl
 import hashlib
@@ -16,12 +15,11 @@ import logging
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from secureserve.acme.keys import Key, Kind, canonical_names
 from secureserve.certificates import files
-from secureserve.certificates import names as server_names
 from secureserve.errors import ConfigurationError, StorageError
 
 if TYPE_CHECKING:
@@ -36,54 +34,6 @@ _OTHERS: Final = 0o077
 """What the group and everybody else may do."""
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class Kind(str, enum.Enum):
-    """What is kept, by the name of its file."""
-
-    ACCOUNT = "account.json"
-    """An account with its key; one for each authority."""
-    ORDER = "order.json"
-    """An order under way, with the key of the certificate to be."""
-    CERTIFICATE = "certificate.pem"
-    """A certificate with its chain and its private key."""
-    PAUSE = "pause.json"
-    """Until when an authority is not to be asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What something is kept under.
-
-    Args:
-        kind: What it is.
-        authority: The URL of the authority's directory.
-        names: The names that it is for, in the order of `canonical_names`; none for an account.
-    """
-
-    kind: Kind
-    authority: str
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def account(cls, authority: str) -> Key:
-        """Return the key of the account at an authority."""
-        return cls(Kind.ACCOUNT, authority)
-
-    @classmethod
-    def order(cls, authority: str, names: Iterable[str]) -> Key:
-        """Return the key of the order for some names that is under way at an authority."""
-        return cls(Kind.ORDER, authority, canonical_names(names))
-
-    @classmethod
-    def certificate(cls, authority: str, names: Iterable[str]) -> Key:
-        """Return the key of the certificate for some names from an authority."""
-        return cls(Kind.CERTIFICATE, authority, canonical_names(names))
-
-    @classmethod
-    def pause(cls, authority: str, names: Iterable[str]) -> Key:
-        """Return the key of the pause for some names at an authority."""
-        return cls(Kind.PAUSE, authority, canonical_names(names))
 
 
 class Storage(Protocol):
@@ -146,15 +96,6 @@ def default_directory() -> Path:
     # The XDG base directory specification has relative paths ignored.
     base = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
     return base / "secureserve" / "acme"
-
-
-def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return a set of names in the one order that makes equal sets equal: normalised, sorted, each once.
-
-    Raises:
-        ValueError: One is not a name that a certificate can be for.
-    """
-    return tuple(sorted({server_names.normalise(name) for name in names}))
 
 
 class FileStorage:
@@ -253,7 +194,7 @@ class FileStorage:
         """
         found: list[Key] = []
         try:
-            for folder in _folders(self.directory):
+            for folder in self._authority_folders():
                 authority = _described(folder / _AUTHORITY_FILE)
                 if authority is None:
                     continue
@@ -281,7 +222,7 @@ class FileStorage:
         Raises:
             StorageError: The file cannot be made or written.
         """
-        path = self.directory / _LOCKS_FOLDER / f"{_slug(sorted(names))}.lock"
+        path = self.directory / _LOCKS_FOLDER / f"{_slug(_locked(names))}.lock"
         try:
             self._private(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -296,7 +237,7 @@ class FileStorage:
         """Return where certificates are and where others would appear."""
         found = [self.directory]
         with contextlib.suppress(OSError):
-            for folder in _folders(self.directory):
+            for folder in self._authority_folders():
                 found.append(folder)
                 found += (place / Kind.CERTIFICATE.value for place in _folders(folder))
         return found
@@ -313,6 +254,10 @@ class FileStorage:
     def _authority_folder(self, authority: str) -> Path:
         return self.directory / _slug([authority])
 
+    def _authority_folders(self) -> list[Path]:
+        """Return the folders that say which authority they are for; whatever else is there is not ours."""
+        return [folder for folder in _folders(self.directory) if os.path.exists(folder / _AUTHORITY_FILE)]  # noqa: PTH110 - Path.exists raises where we may not look
+
     def _private(self, directory: Path) -> Path:
         # What is missing above a directory would be made open to others.
         files.make_private_directory(self.directory)
@@ -321,7 +266,7 @@ class FileStorage:
 
     def _require_private(self) -> None:
         _require_own(self.directory)
-        for folder in _folders(self.directory):
+        for folder in self._authority_folders():
             for path in (folder, *folder.iterdir()):
                 _require_own(path)
                 if path != folder and path.is_dir():
@@ -332,6 +277,15 @@ class FileStorage:
 _AUTHORITY_FILE: Final = "authority"
 _NAMES_FILE: Final = "names"
 _LOCKS_FOLDER: Final = "locks"
+
+
+def _locked(names: Iterable[str]) -> Sequence[str]:
+    """Return what a lock is named after: the canonical names, or something that has no names, such as a URL."""
+    given = sorted(names)
+    try:
+        return canonical_names(given)
+    except ValueError:
+        return given
 
 
 def _slug(parts: Sequence[str]) -> str:
@@ -367,7 +321,7 @@ def _described(path: Path) -> str | None:
 
 def _require_own(path: Path, *, is_read: bool = False) -> None:
     """See that a file or folder is ours and closed to everybody else."""
-    state = path.lstat()
+    state = path.stat()
     # Who starts as root reads what belongs to the user that it is about to become.
     if state.st_uid != os.geteuid() and not (is_read and os.geteuid() == 0):
         raise StorageError(
@@ -375,7 +329,7 @@ def _require_own(path: Path, *, is_read: bool = False) -> None:
             f"Run: chown -R {os.geteuid()} on the storage.",
             path=path,
         )
-    if stat.S_IMODE(state.st_mode) & _OTHERS and not stat.S_ISLNK(state.st_mode):
+    if stat.S_IMODE(state.st_mode) & _OTHERS:
         mode = "700" if stat.S_ISDIR(state.st_mode) else "600"
         raise StorageError(
             f"{path} is open to others (mode {stat.S_IMODE(state.st_mode):04o}), and there are private keys in the "

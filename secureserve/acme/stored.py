@@ -138,6 +138,23 @@ class StoredCertificates:
         for kind in (Kind.ORDER, Kind.PAUSE, Kind.CERTIFICATE):
             self.storage.delete(Key(kind, authority, wanted))
 
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Remove everything that is kept for a set of names, at whatever authority.
+
+        Raises:
+            StorageError: It could not be removed.
+        """
+        wanted = canonical_names(names)
+        authorities = {key.authority for kind in Kind for key in self.storage.keys(kind) if key.names == wanted}
+        for authority in authorities:
+            self.delete(authority, wanted)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Keep nothing in memory of a set of names that is not served any more, but what could not be stored."""
+        wanted = canonical_names(names)
+        with self._lock:
+            self._seen = {key: seen for key, seen in self._seen.items() if key.names != wanted}
+
     def __iter__(self) -> Iterator[StoredCertificate]:
         """Go over all that can be used.
 
