@@ -222,7 +222,8 @@ class Connection:
         self.since = self.paused = clock.monotonic()
         self.alarm = Alarm(self)
         self.admitted = False
-        self.out: deque[memoryview] = deque()
+        # Most connections wait with nothing to be sent, and an empty deque has room for 64.
+        self.out: deque[memoryview] | None = None
         self.out_size = 0
         self.source: Source | None = None
         self.linger = False
@@ -271,9 +272,11 @@ class Connection:
 
     # What follows is shared by Front steps and worker threads, and never waits.
 
-    def queue(self, data: bytes) -> None:
+    def queue(self, data: bytes | memoryview) -> None:
         """Put `data` behind what waits to be sent."""
         if data:
+            if self.out is None:
+                self.out = deque()
             self.out.append(memoryview(data))
             self.out_size += len(data)
 
@@ -283,10 +286,11 @@ class Connection:
         Raises:
             ConnectionError: The connection broke.
         """
-        send, out = self.transport.send, self.out
+        send = self.transport.send
         sent = 0
         while sent < limit:
-            if not out:
+            out = self.out
+            if out is None:
                 if self.source is None:
                     return None
                 self._draw()
@@ -300,13 +304,14 @@ class Connection:
             self.out_size -= taken
             if taken == len(view):
                 out.popleft()
+                self.out = out or None
             else:
                 out[0] = view[taken:]
         return None
 
     def has_output(self) -> bool:
         """Return whether something waits to be sent."""
-        return bool(self.out) or self.source is not None
+        return self.out is not None or self.source is not None
 
     def receive(self) -> bytes | Want:
         """Return what has arrived; ``b""`` at the end of the stream.
@@ -331,7 +336,7 @@ class Connection:
 
     def release(self) -> None:
         """Let go of everything that is held for the peer."""
-        self.out.clear()
+        self.out = None
         self.out_size = 0
         source, self.source = self.source, None
         if source is not None:
@@ -350,7 +355,7 @@ class Connection:
             PeerTimeout: The peer does not read fast enough.
             ConnectionError: The connection broke.
         """
-        if not self.out and self.source is None:
+        if self.out is None and self.source is None:
             size = len(data)
             if size > SENT_AT_ONCE:
                 self.queue(data)
@@ -360,12 +365,12 @@ class Connection:
             if taken == size:
                 self.sent_size += size
                 return
-            self.queue(data)
-            if not isinstance(taken, Want):
-                self.sent_size += taken
-                self.out_size -= taken
-                self.out[0] = self.out[0][taken:]
-                self.flush(size)
+            if isinstance(taken, Want):
+                self.queue(data)
+                return
+            self.sent_size += taken
+            self.queue(memoryview(data)[taken:])
+            self.flush(size)
             return
         self._make_room()
         self.queue(data)
