@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +61,9 @@ async def asgi(
     if body is None:
         body = CONTENT["/"]
         if path in WAITS:
+            # What serves WSGI is not to be charged for it: it takes more memory than some servers do.
+            import asyncio
+
             await asyncio.sleep(WAITS[path])
         elif path == "/compute":
             compute()

@@ -75,9 +75,11 @@ def _plain(text: str | bytes) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def _tcp_sockets(table: Path) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int, int]]:
     for columns in _rows(table):
-        if columns[3] == _TCP_LISTEN:
-            local, _, port = columns[1].partition(":")
-            yield _plain(_native_words(bytes.fromhex(local))), int(port, 16), int(columns[9])
+        # The kernel lists those that listen first. After them come the connections, of which there may be very many.
+        if columns[3] != _TCP_LISTEN:
+            return
+        local, _, port = columns[1].partition(":")
+        yield _plain(_native_words(bytes.fromhex(local))), int(port, 16), int(columns[9])
 
 
 def _native_words(raw: bytes) -> bytes:
@@ -94,11 +96,12 @@ def _unix_sockets(path: str, table: Path) -> Iterator[int]:
             yield int(columns[6])
 
 
-def _rows(table: Path) -> list[list[str]]:
-    try:
-        return [line.split() for line in table.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
-    except OSError:
-        return []
+def _rows(table: Path) -> Iterator[list[str]]:
+    """Yield the columns of each row, without reading further than is asked for."""
+    with contextlib.suppress(OSError), table.open(encoding="utf-8", errors="replace") as rows:
+        next(rows, None)
+        for row in rows:
+            yield row.split()
 
 
 def _own_sockets(proc: Path) -> frozenset[int]:
