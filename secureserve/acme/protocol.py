@@ -5,17 +5,21 @@ This is their only importer. Without them, importing it fails with an error that
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Final
 
 from secureserve.errors import ConfigurationError
 
 try:
-    import requests
-    from acme import challenges, client, errors, jws, messages
-    from josepy.errors import Error as JOSEError
-    from josepy.json_util import JSONObjectWithFields, field
-    from josepy.jwa import ES256, ES384, RS256, JWASignature
-    from josepy.jwk import JWK, JWKEC, JWKRSA
+    with warnings.catch_warnings():
+        # It says that its next release drops the oldest Python that it runs on: nothing that a server's owner can mend.
+        warnings.filterwarnings("ignore", "Python .* support will be dropped", DeprecationWarning)
+        import requests
+        from acme import challenges, client, errors, jws, messages
+        from josepy.errors import Error as JOSEError
+        from josepy.json_util import JSONObjectWithFields, field
+        from josepy.jwa import ES256, ES384, RS256, JWASignature
+        from josepy.jwk import JWK, JWKEC, JWKRSA
 except ImportError as error:
     raise ConfigurationError(
         "acme",
