@@ -8,8 +8,9 @@ the Front and the worker threads decide how to wait.
 from __future__ import annotations
 
 import enum
+import errno
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from secureserve.tls.info import Negotiations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.info import TLSInfo
 
-__all__ = ["Choose", "Presented", "TLSConnection", "TLSEngine", "Transport", "Want"]
+__all__ = ["CLOSED", "Choose", "Presented", "TLSConnection", "TLSEngine", "Transport", "Want"]
 
 
 class Want(enum.Enum):
@@ -123,6 +124,18 @@ class Presented:
     context: Any
     answers_acme: bool = False
     negotiations: Negotiations = field(default_factory=Negotiations, init=False, repr=False)
+
+
+class _ClosedConnection:
+    """What is left of a library's own connection after `Transport.close`: every call says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "pending":
+            return int
+        raise OSError(errno.EBADF, "the connection is closed")
+
+
+CLOSED: Final[Any] = _ClosedConnection()
 
 
 class TLSEngine(Protocol):

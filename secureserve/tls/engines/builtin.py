@@ -5,7 +5,7 @@ made, and the server-name callback switches each to the context of what it is sh
 us through the context's message callback; only base contexts have one, so it sees that message and no other. With it a
 client whose protocols we do not speak is refused as RFC 7301 wants, an ACME authority is recognised, and the credential
 that was shown is known where there are two. The callback is ssl's own debugging aid; without it those three are lost
-and everything else works.
+and everything else works. What a connection reads and writes goes straight to the object under its TLS socket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from secureserve.tls.alerts import (
 )
 from secureserve.tls.client_hello import ClientHello, parse_client_hello
 from secureserve.tls.engines import Capabilities
-from secureserve.tls.engines.base import Presented, Want
+from secureserve.tls.engines.base import CLOSED, Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
 from secureserve.tls.policy import (
     ACME_PROTOCOL,
@@ -215,6 +215,8 @@ class BuiltinEngine:
             context.minimum_version = _VERSIONS[policy.minimum_version]
             context.maximum_version = _VERSIONS[policy.maximum_version]
         context.options |= _OPTIONS
+        # One ticket is enough for a client that comes back, which then gets a new one.
+        context.num_tickets = 1
         if not policy.resumes_sessions:
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
@@ -266,6 +268,7 @@ class BuiltinConnection:
         "_alert",
         "_engine",
         "_is_over",
+        "_library",
         "_presented",
         "_server_name",
         "_tls_socket",
@@ -284,6 +287,9 @@ class BuiltinConnection:
         self._presented: Presented | None = None
         self._alert: str | None = None
         self._is_over = False
+        # What a TLS socket stands on; its own methods do nothing but call this one's. It has it from the start, unless
+        # the peer has gone already.
+        self._library: Any = getattr(tls_socket, "_sslobj", None) or tls_socket
 
     @property
     def sock(self) -> socket.socket:
@@ -330,7 +336,7 @@ class BuiltinConnection:
         if self._is_over:
             return b""
         try:
-            data = self._tls_socket.read(max_bytes)
+            data: bytes = self._library.read(max_bytes)
         except ssl.SSLWantReadError:
             return Want.READ
         except ssl.SSLWantWriteError:
@@ -351,7 +357,7 @@ class BuiltinConnection:
         if self._is_over:
             return 0
         try:
-            size: int = self._tls_socket.read(len(buffer), buffer)  # type: ignore[assignment]
+            size: int = self._library.read(len(buffer), buffer)
         except ssl.SSLWantReadError:
             return Want.READ
         except ssl.SSLWantWriteError:
@@ -372,7 +378,7 @@ class BuiltinConnection:
         if not data:
             return 0
         try:
-            return self._tls_socket.send(data)
+            return self._library.write(data)  # type: ignore[no-any-return]
         except ssl.SSLWantReadError:
             return Want.READ
         except ssl.SSLWantWriteError:
@@ -382,7 +388,7 @@ class BuiltinConnection:
 
     def pending(self) -> int:
         """Return how many decrypted bytes wait inside; a selector never tells of them."""
-        return self._tls_socket.pending()
+        return self._library.pending()  # type: ignore[no-any-return]
 
     def close_notify(self) -> Want | None:
         """Say that nothing more will be sent. Does not wait for the peer's."""
@@ -393,11 +399,14 @@ class BuiltinConnection:
         except (OSError, ValueError):
             return None
         # Both sides have said it, and the object has gone back to being a plain socket.
+        self._library = CLOSED
         self._is_over = True
         return None
 
     def close(self) -> None:
         """Close the socket, at once and without a word. Harmless when closed."""
+        # It knows the descriptor by its number, which the next connection may get.
+        self._library = CLOSED
         self._tls_socket.close()
 
     def on_server_name(self, name: str | None) -> int | None:

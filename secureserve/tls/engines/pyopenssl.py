@@ -29,7 +29,7 @@ from secureserve.tls.alerts import (
 from secureserve.tls.client_hello import parse_client_hello
 from secureserve.tls.engines import Capabilities
 from secureserve.tls.engines import pyopenssl_binding as binding
-from secureserve.tls.engines.base import Presented, Want
+from secureserve.tls.engines.base import CLOSED, Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
 from secureserve.tls.policy import ACME_PROTOCOL, ClientVerify, ExpiredCRL, TLSPolicy
 
@@ -367,7 +367,7 @@ class PyOpenSSLConnection:
     def close(self) -> None:
         """Close the socket, at once and without a word. Harmless when closed."""
         # OpenSSL knows the descriptor by its number, which the next connection may get.
-        self.library_connection = _CLOSED
+        self.library_connection = CLOSED
         self.sock.close()
 
     def on_server_name(self, name: bytes | None) -> int | None:
@@ -441,18 +441,6 @@ class PyOpenSSLConnection:
             return HandshakeFailed(f"the client certificate was refused: {why}", alert=alert_for_verification(code))
         alert, by_peer = alert_for_reason(reason, self.library_connection.get_protocol_version_name())
         return HandshakeFailed(reason, alert=alert, alert_sent_by_peer=by_peer)
-
-
-class _ClosedConnection:
-    """What is left of a connection after `close`: every call says so."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "pending":
-            return int
-        raise OSError(errno.EBADF, "the connection is closed")
-
-
-_CLOSED: Final = _ClosedConnection()
 
 
 def _load(context: SSL.Context, credential: Credential) -> None:
