@@ -119,7 +119,7 @@ def test_quick_requests_are_told_from_slow_ones(running: RunningServer) -> None:
 def test_rotations_are_seen_by_new_connections(running: RunningServer) -> None:
     """Each rotation is served before the next, and nothing fails meanwhile."""
     values = measure(rotation.SCENARIO, running)
-    assert (values["rotations"], values["failed"]) == (3, 0)
+    assert (values["rotations"], values["failed"]) == (3, 0), values
 
 
 @pytest.mark.parametrize("name", ["by files", "by a call"])
