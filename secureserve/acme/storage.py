@@ -236,10 +236,14 @@ class FileStorage:
     def paths(self) -> Sequence[Path]:
         """Return where certificates are and where others would appear."""
         found = [self.directory]
+        folders: list[Path] = []
         with contextlib.suppress(OSError):
-            for folder in self._authority_folders():
-                found.append(folder)
-                found += (place / Kind.CERTIFICATE.value for place in _folders(folder))
+            folders = _folders(self.directory)
+        # Also those that do not say yet what they are for: it may be written at this moment.
+        for folder in folders:
+            found.append(folder)
+            with contextlib.suppress(OSError):
+                found += [place / Kind.CERTIFICATE.value for place in _folders(folder)]
         return found
 
     def place(self, key: Key) -> str:

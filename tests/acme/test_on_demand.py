@@ -10,6 +10,7 @@ import pytest
 from secureserve.acme.on_demand import OnDemandSource
 from secureserve.acme.source import ACMESource
 from secureserve.acme.steward import Steward
+from secureserve.acme.storage import Kind
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.events import CertificateObtained
 from secureserve.managed.server import Server
@@ -261,6 +262,8 @@ def test_let_go_when_not_wanted(stewardship: Stewardship, issuer: HandIssuer, de
     stewardship.advance(61 * DAY)
     assert [call[0] for call in issuer.calls].count((NEW,)) == 1
     assert stewardship.source.orders == ((NAME,),)
+    storage = stewardship.source.storage
+    assert [key.names for kind in Kind for key in storage.keys(kind)] == [(NAME,)]
     if reason == "nobody asks":
         assert source.ask(ClientHello(server_name=NEW)).result(PATIENCE) is not None
 
@@ -273,6 +276,15 @@ def test_orders_that_are_set_anew(stewardship: Stewardship, issuer: HandIssuer, 
     assert _ask(source, NEW) == credential
     assert [call[0] for call in issuer.calls].count((NEW,)) == 1
     assert stewardship.source.orders == (("another.example.test",), (NEW,))
+
+
+def test_configured_after_all(stewardship: Stewardship, issuer: HandIssuer, demand: Any) -> None:
+    """A name that was obtained on demand and is configured now is looked after whether anybody asks or not."""
+    assert _ask(demand(Guard()), NEW) is not None
+    stewardship.steward.set_orders([[NEW]])
+    stewardship.advance(60 * DAY)
+    stewardship.advance(60 * DAY)
+    assert [call[0] for call in issuer.calls].count((NEW,)) == 3
 
 
 def test_hopeless_names_are_let_go(stewardship: Stewardship, issuer: HandIssuer, demand: Any) -> None:

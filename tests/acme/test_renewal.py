@@ -63,6 +63,15 @@ def test_the_window_of_the_authority(
     assert abs(moment - (START + lifetime * expected)) < timedelta(seconds=1)
 
 
+def test_chance() -> None:
+    """A text always has the same place, and texts are spread evenly over all places."""
+    places = [renewal.fraction_of(f"certificate {number}") for number in range(1000)]
+    assert places == [renewal.fraction_of(f"certificate {number}") for number in range(1000)]
+    assert 0 <= min(places) < 0.01
+    assert 0.99 < max(places) < 1
+    assert sum(places) / 1000 == pytest.approx(0.5, abs=0.03)
+
+
 def test_a_window_of_all_time() -> None:
     """A window as wide as dates go is a window: most of it is past or too late."""
     information = RenewalInformation(LONG_AGO, NEVER)

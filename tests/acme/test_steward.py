@@ -446,6 +446,15 @@ class TestFailures:
         started.advance(MINUTE)
         assert len(started.log.of(CertificateObtained)) == 2
 
+    def test_a_certificate_for_other_names(self, started: Stewardship, issuer: HandIssuer) -> None:
+        """A certificate that lacks a name takes nobody's place."""
+        before = started.served
+        issuer.outcomes = [lambda: issuer.issue("somebody.example.test")]
+        started.advance(60 * DAY)
+        assert "gave a certificate for somebody.example.test" in started.log.of(IssuanceFailed)[0].message
+        assert started.served == before
+        assert started.source.certificates.problems() == []
+
 
 class TestStaging:
     """After a refusal, it is tried out where failures cost nothing."""
@@ -635,6 +644,27 @@ class TestAlarm:
         stewardship.advance(MINUTE)
         assert len(stewardship.log.of(CertificateObtained)) == 1
         assert len(stewardship.log.of(RenewalOverdue)) == 1
+
+    def test_while_nobody_may_be_asked(
+        self, make: Any, issuer: HandIssuer, storage: FileStorage, clock: ManualClock
+    ) -> None:
+        """The alarm comes as well when the authority wants no request while the end comes near."""
+        _fill(storage, issuer)
+        clock.advance(60 * DAY)
+        issuer.outcomes = [problem("rateLimited", retry_after=renewal.DAY)]
+        first = make()
+        first.steward.start()
+        first.settle()
+        first.steward.stop()
+        clock.jump_to(NOW + 85 * DAY)
+        storage.put(Key.pause(CA, [NAME]), b'{"until": "2026-08-26T00:00:00+00:00"}')
+        second = make()
+        second.steward.start()
+        second.settle()
+        assert len(issuer.calls) == 1
+        (alarm,) = second.log.of(RenewalOverdue)
+        assert (alarm.failures, alarm.message) == (0, "The authorities want no request before their time.")
+        assert second.status.state is OrderState.FAILING
 
 
 class TestClock:

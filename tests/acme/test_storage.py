@@ -140,7 +140,12 @@ def test_paths_lead_to_the_certificates(storage: FileStorage) -> None:
     assert storage.paths() == [storage.directory]
     key = Key.certificate(CA, NAMES)
     storage.put(key, b"1")
-    assert list(storage.paths()) == [storage.directory, storage.path_of(key).parent.parent, storage.path_of(key)]
+    authority = storage.path_of(key).parent.parent
+    assert list(storage.paths()) == [storage.directory, authority, storage.path_of(key)]
+    # While things are being put there, it does not say yet what it is for.
+    (authority / "authority").unlink()
+    (storage.path_of(key).parent / "names").unlink()
+    assert list(storage.paths()) == [storage.directory, authority, storage.path_of(key)]
 
 
 class TestPermissions:
@@ -195,6 +200,17 @@ class TestPermissions:
         """A start says who has to be let in, or that another place is needed."""
         with pytest.raises(ConfigurationError, match=rf"acme_storage = '/sys/acme' cannot be used: .*{os.geteuid()}"):
             FileStorage("/sys/acme").prepare()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_what_is_not_ours_at_all(self, storage: FileStorage, caplog: pytest.LogCaptureFixture) -> None:
+        """A folder of the file system's own, as at the top of a disk, is nobody's concern."""
+        storage.put(Key.account(CA), b"1")
+        foreign = storage.directory / "lost+found"
+        foreign.mkdir(mode=0o700)
+        os.chown(foreign, 4711, 4711)
+        storage.prepare()
+        assert storage.keys(Kind.ACCOUNT) == [Key.account(CA)]
+        assert caplog.text == ""
 
     def test_somebody_elses_file(self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file that another user owns, and so could have put there, is refused."""
@@ -296,6 +312,13 @@ class TestLock:
             assert (mine, same, other) == (True, False, True)
         with storage.lock(NAMES) as again:
             assert again
+
+    def test_equal_sets(self, storage: FileStorage) -> None:
+        """A set of names is one however it is written, and what is no name can be locked as well."""
+        with storage.lock(["WWW.example.test."]) as first, storage.lock(["www.example.test"]) as second:
+            assert (first, second) == (True, False)
+        with storage.lock([CA]) as first, storage.lock([CA]) as second, storage.lock([OTHER_CA]) as third:
+            assert (first, second, third) == (True, False, True)
 
     def test_waiting(self, storage: FileStorage) -> None:
         """Whoever waits gets it when it is let go."""
