@@ -275,7 +275,8 @@ def test_profile_chain_and_kind_of_key_are_asked_for(place: Place) -> None:
         (served,) = server.certificates
         assert 5.5 < served.days_left < 6.5
         assert served.key_type == "rsa"
-        stored = server.acme and server.acme.steward.source.certificates.best(["shop.test"])
+        assert server.acme is not None
+        stored = server.acme.steward.source.certificates.best(["shop.test"])
         assert stored is not None
         assert root in stored.credential.chain[-1].issuer.rfc4514_string()
 
