@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from secureserve.cli import main
+from secureserve.cli.serving import given
 from secureserve.testing import Problem
 from tests.processes import CompletedCommand, clean_environment, secureserve
 
@@ -291,3 +292,21 @@ def test_a_configuration_file_is_enough(user: User, ports: tuple[int, int]) -> N
     assert list((user.directory / "certificates").rglob("certificate.pem"))
     listed = secureserve("acme", "list", "-c", "server.toml", "--json", directory=user.directory)
     assert json.loads(listed.output)["storage"] == "certificates"
+
+
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        ({"acme_domain": ["example.org"]}, (443, 80)),
+        ({"acme_domain": ["example.org"], "redirect_port": "none"}, (443, None)),
+        ({"acme_domain": ["example.org"], "socket_port": "8443"}, (8443, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_public_ports_are_listened_at_unless_others_are_named(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], ports: tuple[int | None, int | None]
+) -> None:
+    """With a name to obtain a certificate for and no port, `run` listens where an authority and clients look."""
+    monkeypatch.setattr(os, "environ", {})
+    server = given([], options).whole.server
+    assert (server.get("socket_port"), server.get("redirect_port")) == ports

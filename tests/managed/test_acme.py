@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,11 +29,12 @@ from tests.managed.clients import application, served_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from secureserve.testing import ACMEAuthority
 
 pytestmark = pytest.mark.timeout(120)
+
+ROOT = Path(__file__).parents[2]
 
 DEADLINE = 45.0
 """Seconds for a certificate to be there."""
@@ -450,3 +456,63 @@ def test_a_decision_function_that_is_none_is_refused(place: Place, value: str) -
     """A name that leads nowhere, or to something that cannot be called, fails the start."""
     with pytest.raises(ConfigurationError, match="acme_on_demand"):
         place.server(acme_on_demand=value).start()
+
+
+# As another user.
+
+DROPS = """
+import json, sys
+from secureserve import serve
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def show(server):
+    print(json.dumps([[each.names, each.issuer] for each in server.certificates]))
+    server.engine.exit()
+
+serve(application, ready=show, **json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_what_is_obtained_belongs_to_the_user_who_serves(place: Place) -> None:
+    """Started as root, it obtains as the user that it becomes, and the next start finds what that user has."""
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    (place.directory / "program.py").write_text(DROPS)
+    shown = []
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+        shutil.copy(place.ca_file, f"{directory}/ca.pem")
+        Path(directory, "ca.pem").chmod(0o644)
+        settings = {
+            "socket_host": "127.0.0.1",
+            "socket_port": place.port,
+            "acme_domain": ["shop.test"],
+            "acme_accept_terms": True,
+            "acme_directory": place.authority.directory_url,
+            "acme_ca_file": f"{directory}/ca.pem",
+            "acme_storage": f"{directory}/acme",
+            "acme_wait": DEADLINE,
+            "user": "nobody",
+        }
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, str(place.directory / "program.py"), json.dumps(settings)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            shown.append(json.loads(done.stdout))
+            assert ("placeholder" in done.stderr) is (len(shown) == 1)
+        (stored,) = Path(directory).rglob("certificate.pem")
+        assert stored.stat().st_uid == nobody.pw_uid
+    assert shown[0] == shown[1]
+    assert "ACME" in shown[0][0][1]
+    assert len(place.authority.issued) == 1
