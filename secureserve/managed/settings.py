@@ -7,7 +7,6 @@ is this table.
 
 from __future__ import annotations
 
-import difflib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +37,9 @@ def find(name: str, table: Mapping[str, Setting] | None = None) -> Setting:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the sentence that suggests which of the `known` names somebody meant by `name`."""
+    # Only for mistakes.
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"Did you mean {close[0]}?" if close else "The reference page of settings lists them all."
 

@@ -20,7 +20,6 @@ from secureserve.tls.client_hello import ClientHello
 from secureserve.tls.client_trust import ClientTrust
 from secureserve.tls.engines import new_engine
 from secureserve.tls.keylog import KeyLog
-from secureserve.tls.ocsp import StapleCache
 from secureserve.tls.on_demand import DecidedConnection, waits_without_thread
 from secureserve.tls.policy import TLSPolicy
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.store import CertificateStore, StoreSnapshot
     from secureserve.clock import Clock
     from secureserve.tls.engines.base import Presented, TLSConnection
+    from secureserve.tls.ocsp import StapleCache
 
 __all__ = ["TICKET_KEY_LIFETIME", "TLSAcceptor"]
 
@@ -86,6 +86,9 @@ class TLSAcceptor:
         self._trust = ClientTrust.load(policy)
         self._keylog = None if policy.keylog_file is None else KeyLog(policy.keylog_file)
         if staples is None and policy.ocsp_staple is not None:
+            # It brings an HTTP client along, and few certificates name a responder any more.
+            from secureserve.tls.ocsp import StapleCache
+
             staples = StapleCache(policy.ocsp_staple, clock=clock)
         self._staples = staples
         self._engine = new_engine(engine, policy, self._choose, keylog=self._keylog, staples=self._staples)
