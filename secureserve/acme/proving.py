@@ -129,7 +129,8 @@ class Prover:
         if status != "pending":
             raise self._failure([(_Pending(authorization, name, wildcard, []), self._problem(authorization))])
         able = [one for one in self._solvers if one.can_solve(name, wildcard=wildcard)]
-        offered = {challenge.chall.typ: challenge for challenge in body.challenges}
+        # The library gives a type of challenge that it does not know no name.
+        offered = {str(one.chall.to_partial_json().get("type")): one for one in body.challenges}
         candidates = [
             (solver, offered[solver.challenge_type])
             for solver in able

@@ -141,6 +141,7 @@ class ACMEAuthority:
     Attributes:
         validation: Where challenges are looked for: set ``http_port`` and ``tls_port``, fill ``zone``.
         refused: Problems by identifier, with which an order for it is answered.
+        more_challenge_types: Further types of challenges that are offered; nothing proves them.
         issuance_problem: What goes wrong after the proofs, so that the order becomes invalid; None for nothing.
         looks_before_issuing: How often a client looks at its order until the certificate is there.
         issued: What was issued, in order.
@@ -174,6 +175,7 @@ class ACMEAuthority:
         self.orders: dict[int, Order] = {}
         self.authorizations: dict[int, Authorization] = {}
         self.challenges: dict[int, Challenge] = {}
+        self.more_challenge_types: tuple[str, ...] = ()
         self.issuance_problem: Problem | None = None
         self.looks_before_issuing = 0
         self.issued: list[Issued] = []
@@ -342,7 +344,7 @@ class ACMEAuthority:
                 return known
         made = Authorization(next(self._numbers), account, identifier["type"], value, wildcard)
         types = ("dns-01",) if wildcard else CHALLENGE_TYPES[:2] if made.type == "ip" else CHALLENGE_TYPES
-        for challenge_type in types:
+        for challenge_type in (*self.more_challenge_types, *types):
             challenge = Challenge(next(self._numbers), challenge_type, secrets.token_urlsafe(32), made)
             made.challenges.append(challenge)
             self.challenges[challenge.number] = challenge

@@ -307,6 +307,17 @@ def test_nothing_that_could_answer(authority: Authority, storage: FileStorage) -
         issuer.obtain(["*.example.test"])
 
 
+def test_challenges_that_nobody_knows(
+    acme_authority: ACMEAuthority, issuer: Issuer, authority: Authority, storage: FileStorage
+) -> None:
+    """Types of challenges that are newer than this client are passed over, and named where nothing else is left."""
+    acme_authority.more_challenge_types = ("dns-account-01", "quantum-07")
+    assert issuer.obtain([NAME]).names == (NAME,)
+    wanted = "dns-01 or dns-account-01 or http-01 or quantum-07 or tls-alpn-01 for other.example.test"
+    with pytest.raises(IssuanceError, match=f"{wanted}, of which this server can answer nothing"):
+        Issuer(authority, storage, [], accept_terms=True).obtain(["other.example.test"])
+
+
 @pytest.mark.parametrize("names", [[], ["a b.example.test"], [""]])
 def test_names_that_are_none(issuer: Issuer, names: list[str]) -> None:
     """A name that no certificate can be for is refused before anybody is asked."""

@@ -554,6 +554,35 @@ def test_clients_can_be_made_to_poll(tls_authority: Authority) -> None:
         client.session.close()
 
 
+def test_issuing_can_take_looks_or_fail(client: Client) -> None:
+    """An order stays in processing for as many looks as are wanted, or becomes invalid with its problem."""
+    client.acme.looks_before_issuing = 2
+    order = client.order(NAME)
+    client.prove_by_dns(order.json())
+    assert client.finalize(order.json(), NAME).json()["status"] == "processing"
+    looks = [client.post(order.headers["Location"]).json() for _ in range(3)]
+    assert [look["status"] for look in looks] == ["processing", "processing", "valid"]
+    assert ["certificate" in look for look in looks] == [False, False, True]
+    client.acme.issuance_problem = Problem("caa", "CAA says no.")
+    invalid = client.finalize(client.order(NAME).json(), NAME).json()
+    assert (invalid["status"], invalid["error"]["detail"]) == ("invalid", "CAA says no.")
+
+
+def test_unknown_challenges_can_be_offered(client: Client) -> None:
+    """Clients meet types of challenges that they do not know, beside those that they do."""
+    client.acme.more_challenge_types = ("quantum-07",)
+    authorization = client.post(client.order(NAME).json()["authorizations"][0]).json()
+    assert [one["type"] for one in authorization["challenges"]] == ["quantum-07", "http-01", "tls-alpn-01", "dns-01"]
+
+
+def test_renewal_can_be_explained(client: Client) -> None:
+    """Renewal information has the URL of an explanation where the test gives one."""
+    _, chain = client.obtain(NAME)
+    client.acme.renewal_explanation = "https://ca.example.test/incident"
+    url = f"{client.directory['renewalInfo']}/{certificate_identifier(chain[0])}"
+    assert client.session.get(url, timeout=30).json()["explanationURL"] == "https://ca.example.test/incident"
+
+
 def test_certbots_client_gets_a_certificate(acme_authority: ACMEAuthority, tls_authority: Authority) -> None:
     """Certbot's own ``acme`` package registers, orders, proves by http-01, finalizes, and revokes."""
     acme_client = pytest.importorskip("acme.client")
