@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.acme.attempts import Attempts, Obtained, Paused
 from secureserve.acme.charge import Charge
+from secureserve.acme.renewal import fraction_of
 from secureserve.acme.storage import FileStorage, canonical_names
 from secureserve.acme.stored import StoredCertificates
 from secureserve.cli.acme_outcomes import Outcome, Result
@@ -24,8 +25,6 @@ __all__ = ["Orders"]
 
 PATIENCE: Final = 60.0
 """Seconds that a person is kept waiting because an authority was asked a moment ago; for more, they come again."""
-
-_SPREAD: Final = 0xFFFF_FFFF
 
 
 class Orders:
@@ -96,8 +95,8 @@ class Orders:
             stored = None
         if stored is not None:
             is_foreign = stored.authority not in self.certificates.authorities
-            # The same for one certificate whenever it is looked at, and another for each.
-            fraction = int(stored.credential.fingerprint[:8], 16) / _SPREAD
+            # What a running server goes by as well.
+            fraction = fraction_of(stored.credential.fingerprint)
             charge.take(stored, is_foreign=is_foreign, fraction=fraction)
         return charge
 
