@@ -6,32 +6,28 @@ the next one goes on with it: an authority limits how many new orders there may 
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import random
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.acme.account import Account
 from secureserve.acme.client import Client
-from secureserve.acme.orders import PendingOrder
-from secureserve.acme.problems import problem_error, translated
+from secureserve.acme.fulfilment import Fulfilment
+from secureserve.acme.orders import GOING_ON, PendingOrder
+from secureserve.acme.problems import translated
 from secureserve.acme.protocol import JWK, JOSEError, messages
-from secureserve.acme.proving import ProofFailed, Prover
+from secureserve.acme.proving import ProofFailed
 from secureserve.acme.renewal import RenewalInformation
 from secureserve.acme.storage import Key, canonical_names
-from secureserve.acme.waiting import Patience
 from secureserve.certificates.credential import Credential
 from secureserve.certificates.issuance import (
     KEY_TYPES,
-    certificate_request,
-    issuer_names,
     new_key,
     private_key_pem,
     renewal_identifier,
 )
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import ConfigurationError, CredentialError, IssuanceError, StorageError
+from secureserve.errors import ConfigurationError, CredentialError, IssuanceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,15 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Issuer"]
 
-_LOGGER: Final = logging.getLogger("secureserve.error")
-
-PROOF_TIMEOUT: Final = 180.0
-"""Seconds that an authority may take to look at all proofs of an order."""
-ISSUANCE_TIMEOUT: Final = 180.0
-"""Seconds that it may take to issue."""
-
-_GOING_ON: Final = frozenset({"pending", "ready", "processing", "valid"})
-"""The states of an order that may yet lead to a certificate (RFC 8555, 7.1.6)."""
 _GONE: Final = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "orderNotReady"})
 """How authorities answer for an order that they do not know (any more)."""
 _NOT_REPLACEABLE: Final = frozenset({"alreadyReplaced", "conflict", "malformed", "unauthorized"})
@@ -123,8 +110,12 @@ class Issuer:
         return f"<Issuer of {self.authority}>"
 
     def staging(self) -> Issuer | None:
-        """Return an issuer that is like this one, but for the authority's staging twin; None where it has none."""
-        if self.authority.staging is None:
+        """Return an issuer that is like this one, but for the authority's staging twin.
+
+        Returns:
+            None where it has none, or none that we could use: keys of external accounts are good for one of the two.
+        """
+        if self.authority.staging is None or self.account.external_account is not None:
             return None
         return Issuer(
             self.authority.staging,
@@ -132,9 +123,7 @@ class Issuer:
             self.solvers,
             contact=self.account.contact,
             accept_terms=self.account.accept_terms,
-            external_account=self.account.external_account,
             profile=self.profile,
-            preferred_chain=None,
             key_type=self.key_type,
             clock=self._clock,
             publish_event=self._publish,
@@ -263,7 +252,7 @@ class Issuer:
         while True:
             pending = pending or self._order(client, wanted, replaces, progress)
             try:
-                credential = self._complete(client, pending, failed, progress, cancelled)
+                credential = self._fulfil(client, pending, failed, progress, cancelled)
                 if pending is not resumed or not self._is_known(credential.fingerprint, wanted, replaces):
                     return credential
                 self.settle(wanted)
@@ -276,6 +265,32 @@ class Issuer:
                     raise
                 progress(f"{error} Trying another way.")
                 pending = None
+
+    def _fulfil(
+        self,
+        client: Client,
+        pending: PendingOrder,
+        failed: frozenset[tuple[str, bool, str]],
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+    ) -> Credential:
+        # By chance, so that a way that always fails does not cost every name an order; but first what worked last.
+        solvers = self._random.sample(self.solvers, len(self.solvers))
+        solvers.sort(key=lambda solver: solver.challenge_type != self._worked)
+        fulfilment = Fulfilment(
+            client,
+            pending,
+            self._storage,
+            solvers,
+            preferred_chain=self.preferred_chain,
+            failed=failed,
+            clock=self._clock,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        credential = fulfilment.run()
+        self._worked = fulfilment.worked or self._worked
+        return credential
 
     def _resumable(
         self, client: Client, wanted: tuple[str, ...], replaces: Credential | None, progress: Callable[[str], None]
@@ -299,7 +314,7 @@ class Issuer:
                 raise
             self.settle(wanted)
             return None
-        if order.status.name not in _GOING_ON:
+        if order.status.name not in GOING_ON:
             self.settle(wanted)
             return None
         progress(f"going on with the order for {', '.join(wanted)}")
@@ -343,122 +358,6 @@ class Issuer:
         pending = PendingOrder(url, client.account_url or "", wanted, key, self.key_type, self.profile)
         pending.store(self.authority, self._storage)
         return pending
-
-    def _complete(
-        self,
-        client: Client,
-        pending: PendingOrder,
-        failed: frozenset[tuple[str, bool, str]],
-        progress: Callable[[str], None],
-        cancelled: threading.Event,
-    ) -> Credential:
-        """Bring an order to its end: see where it stands, do what is next, look again."""
-        patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
-        shown = ", ".join(pending.names)
-        proved = asked = False
-        order, wait = client.order(pending.url)
-        while True:
-            patience.require(f"obtaining a certificate for {shown}")
-            status = order.status.name
-            if status == "valid" and order.certificate:
-                progress("downloading the certificate")
-                return self._download(client, pending, order.certificate)
-            if status not in _GOING_ON:
-                self.settle(pending.names)
-                raise self._failure(order, shown)
-            if status == "pending" and not proved:
-                self._prove(client, order, failed, progress, cancelled)
-                proved = True
-                patience = Patience(self._clock, ISSUANCE_TIMEOUT, cancelled)
-            elif status == "ready" and not asked:
-                progress("asking for the certificate")
-                taken = self._finalize(client, pending, order)
-                asked = taken is not None
-                if taken is not None and taken.status.name == "valid":
-                    order = taken
-                    continue
-                self._wait(patience, wait, shown)
-            else:
-                self._wait(patience, wait, shown)
-            order, wait = client.order(pending.url)
-
-    def _wait(self, patience: Patience, wait: float | None, shown: str) -> None:
-        if not patience.pause(f"waiting for {self.authority} to issue", wait):
-            remedy = "The order stays, and is gone on with at the next attempt."
-            raise IssuanceError(
-                f"{self.authority} took too long to issue a certificate for {shown}. {remedy}", remedy=remedy
-            )
-
-    def _prove(
-        self,
-        client: Client,
-        order: messages.Order,
-        failed: frozenset[tuple[str, bool, str]],
-        progress: Callable[[str], None],
-        cancelled: threading.Event,
-    ) -> None:
-        solvers = self._random.sample(self.solvers, len(self.solvers))
-        solvers.sort(key=lambda solver: solver.challenge_type != self._worked)
-        patience = Patience(self._clock, PROOF_TIMEOUT, cancelled)
-        prover = Prover(client, solvers, patience, failed=failed, progress=progress)
-        prover.prove([str(url) for url in order.authorizations])
-        self._worked = prover.worked[-1] if prover.worked else self._worked
-
-    def _finalize(self, client: Client, pending: PendingOrder, order: messages.Order) -> messages.Order | None:
-        """Ask for the certificate; return the order as it is then, or None where it is not ready after all."""
-        try:
-            return client.finalize(pending.url, order, certificate_request(pending.names, pending.private_key))
-        except IssuanceError as error:
-            if error.problem_name == "orderNotReady":
-                return None
-            if error.problem_type is not None and error.problem_name != "serverInternal":
-                self.settle(pending.names)
-            raise
-
-    def _failure(self, order: messages.Order, shown: str) -> IssuanceError:
-        doing = f"issuing a certificate for {shown}"
-        if order.error is None:
-            return IssuanceError(f"{self.authority}: {doing}: it gave the order up and did not say why. Try again.")
-        return problem_error(self.authority, doing, order.error.to_json())
-
-    def _download(self, client: Client, pending: PendingOrder, url: str) -> Credential:
-        chains = client.chains(url, alternates=self.preferred_chain is not None)
-        try:
-            found = [Credential.from_pem(one, pending.private_key, origin=self.authority.name) for one in chains]
-        except CredentialError as error:
-            self.settle(pending.names)
-            raise IssuanceError(f"{self.authority} issued what cannot be used: {error}") from error
-        credential = self._preferred(found)
-        missing = [name for name in pending.names if name not in credential.names]
-        if missing:
-            self.settle(pending.names)
-            raise IssuanceError(f"{self.authority} issued a certificate that is not for {', '.join(missing)}.")
-        try:
-            dataclasses.replace(pending, fingerprint=credential.fingerprint).store(self.authority, self._storage)
-        except StorageError as error:
-            _LOGGER.warning("%s The certificate for %s is there all the same.", error, ", ".join(pending.names))
-        return credential
-
-    def _preferred(self, chains: Sequence[Credential]) -> Credential:
-        """Return the chain that ends with the preferred issuer, else one that has it, else the authority's first."""
-        if self.preferred_chain is None:
-            return chains[0]
-        wanted = self.preferred_chain.casefold()
-        issuers = {one: [name.casefold() for name in issuer_names(one)] for one in chains}
-        for chain, found in issuers.items():
-            if found[-1] == wanted:
-                return chain
-        for chain, found in issuers.items():
-            if wanted in found:
-                return chain
-        offered = " and ".join(repr(issuer_names(one)[-1]) for one in chains)
-        _LOGGER.warning(
-            "%s has no chain from %r (acme_preferred_chain), but %s; its first is taken",
-            self.authority,
-            self.preferred_chain,
-            offered,
-        )
-        return chains[0]
 
 
 def _signing_key(credential: Credential) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from secureserve.acme.storage import Key
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from secureserve.acme.authorities import Authority
     from secureserve.acme.storage import Storage
 
-__all__ = ["PendingOrder"]
+__all__ = ["GOING_ON", "PendingOrder"]
+
+GOING_ON: Final = frozenset({"pending", "ready", "processing", "valid"})
+"""The states of an order that may yet lead to a certificate (RFC 8555, 7.1.6)."""
 
 
 @dataclass(frozen=True, slots=True)

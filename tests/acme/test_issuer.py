@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from secureserve.acme.authorities import Authority
+from secureserve.acme.authorities import Authority, ExternalAccount
 from secureserve.acme.issuer import Issuer
 from secureserve.acme.renewal import RenewalInformation
 from secureserve.acme.solvers import DNS01Solver, HTTP01Solver, TLSALPN01Solver
@@ -344,7 +344,7 @@ def test_the_authority_never_finishes(
     acme_authority: ACMEAuthority, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What takes too long is given up for now, and the next attempt goes on with the same order."""
-    monkeypatch.setattr("secureserve.acme.issuer.ISSUANCE_TIMEOUT", 0.5)
+    monkeypatch.setattr("secureserve.acme.fulfilment.ISSUANCE_TIMEOUT", 0.5)
     acme_authority.looks_before_issuing = 1000
     with pytest.raises(IssuanceError, match="took too long to issue"):
         issuer.obtain([NAME])
@@ -358,7 +358,7 @@ def test_the_authority_never_looks(
     acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proof that nobody looks at is taken away after a while, and put up again when the order is gone on with."""
-    monkeypatch.setattr("secureserve.acme.issuer.PROOF_TIMEOUT", 0.5)
+    monkeypatch.setattr("secureserve.acme.fulfilment.PROOF_TIMEOUT", 0.5)
     acme_authority.validation_patience = 0
     looked = threading.Event()
     acme_authority.validation.look_up = lambda _name: [value] if looked.wait(30) and (value := values.get("it")) else []
@@ -566,6 +566,8 @@ def test_the_staging_twin(
     assert staging.obtain([NAME]).key_type == "rsa"
     assert staging.account.contact == ("mailto:ops@example.org",)
     assert staging.staging() is None
+    bound = Issuer(real, storage, [], external_account=ExternalAccount("kid-1", "c" * 32))
+    assert bound.staging() is None
 
 
 def test_what_is_issued_is_looked_at(
