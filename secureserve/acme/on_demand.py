@@ -138,7 +138,7 @@ class OnDemandSource(CallableSource):
 
     def _admit(self, name: str) -> bool:
         """Return whether a new name may be served, and count it if so."""
-        if not self._decide(name):
+        if not self._allows(name, otherwise=False):
             self._logger.log(logging.DEBUG, "not allowed", "no certificate on demand for %s: it is not allowed", name)
             return False
         is_stored = self._stored(name) is not None
@@ -161,11 +161,22 @@ class OnDemandSource(CallableSource):
         patience = _HOPE if self._stored(name) is None else _INTEREST
         with self._names_lock:
             asked = self._asked.get(name)
-        if asked is not None and self._clock.monotonic() - asked <= patience and self._decide(name):
+        is_asked_for = asked is not None and self._clock.monotonic() - asked <= patience
+        # A database that is down for a moment must not cost anybody a certificate.
+        if is_asked_for and self._allows(name, otherwise=True):
             return True
         with self._names_lock:
             self._asked.pop(name, None)
         return False
+
+    def _allows(self, name: str, *, otherwise: bool) -> bool:
+        """Return what the function decides; `otherwise` when it fails."""
+        try:
+            return self._decide(name)
+        except Exception as error:  # noqa: BLE001 - whatever the program's function raises
+            message = "the function that decides on certificates on demand failed for %s"
+            self._logger.log(logging.ERROR, "decision failed", message, name, exc_info=error)
+            return otherwise
 
     def _stored(self, name: str) -> StoredCertificate | None:
         try:

@@ -518,6 +518,16 @@ class TestStaging:
         assert (len(issuer.calls), len(staging.calls)) == (2, 1)
         stewardship.log.wait_for(CertificateObtained)
 
+    def test_a_trial_counts_until_the_next_refusal(self, make: Any, issuer: HandIssuer, staging: HandIssuer) -> None:
+        """What staging has issued need not be tried again because the real authority was away just then."""
+        issuer.outcomes = [problem(), unreachable(), unreachable()]
+        stewardship = make()
+        stewardship.steward.start()
+        stewardship.settle()
+        for minutes in (1, 3, 9):
+            stewardship.advance(minutes * MINUTE)
+        assert (len(issuer.calls), len(staging.calls)) == (4, 1)
+
     def test_a_stop_in_a_trial(self, make: Any, issuer: HandIssuer, staging: HandIssuer, clock: ManualClock) -> None:
         """A stop while staging is asked is no failure, and ends promptly."""
         issuer.outcomes = [problem()]
@@ -707,9 +717,11 @@ class TestClock:
         stewardship.settle()
         assert "set the clock" in caplog.text
         assert stewardship.source.is_placeholder(stewardship.served)
-        reloads = stewardship.reloads
         stewardship.advance(10 * DAY)
         assert len(issuer.calls) == 1
+        reloads = stewardship.reloads
+        stewardship.advance(10 * DAY)
+        assert stewardship.reloads == reloads
         stewardship.jump_to(clock.now() + 3 * 365 * DAY)
         assert stewardship.reloads == reloads + 1
         assert not stewardship.source.is_placeholder(stewardship.served)
