@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers"]
 
+TURN_SECONDS: Final = 0.003
+"""How often a thread that is busy all the time turns to arrivals."""
 ARRIVALS_SECONDS: Final = 0.001
-"""How long a thread that began with an arrival goes on with arrivals. All of them are one event among those of the
-connections being served, so this is their share, and what they may delay a request that is ready."""
+"""How long it then goes on with them, if there are as many: their share of a turn, and what a request that is ready
+may be delayed by them. All of them are one event among those of the connections being served, so that without a turn of
+their own they would get less the more connections are served."""
 PARKED_AT_MOST: Final = 30.0
 """Seconds after which a thread that nobody needed ends, if the pool has grown."""
 
@@ -33,7 +36,17 @@ PARKED_AT_MOST: Final = 30.0
 class Worker:
     """One worker thread, as the others see it."""
 
-    __slots__ = ("connection", "gate", "is_parked", "requests", "seen", "serial", "thread")
+    __slots__ = (
+        "awaits_arrivals",
+        "connection",
+        "gate",
+        "is_parked",
+        "requests",
+        "seen",
+        "serial",
+        "thread",
+        "turn_began",
+    )
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
@@ -46,6 +59,9 @@ class Worker:
         self.connection: Connection | None = None
         """What it is busy with; None while it polls or is parked."""
         self.is_parked = False
+        self.turn_began = 0.0
+        self.awaits_arrivals = False
+        """Whether, in this turn, no look has found that there are no arrivals."""
         self.thread: threading.Thread
 
 
@@ -236,14 +252,15 @@ class Workers:
             if connection is None:
                 if excess and self._is_excess() and not self._park(worker):
                     return
-                connection = front.poll(None)
+                connection = self._next_arrival(worker) or front.poll(None)
                 if monitor.is_dozing:
                     monitor.wake()
                 if connection is None:
                     continue
-                connection = self._advance(worker, connection)
-                if connection is None:
-                    worker.connection = None
+                worker.serial += 1
+                worker.connection = connection
+                if not front.advance(connection):
+                    worker.connection = connection = None
                     continue
             worker.serial += 1
             worker.connection = connection
@@ -253,25 +270,17 @@ class Workers:
                 worker.requests += 1
             worker.connection = connection = None
 
-    def _advance(self, worker: Worker, connection: Connection) -> Connection | None:
-        """Take the connection's steps, and after an arrival those of others; return one whose request is ready."""
-        front = self._front
-        worker.serial += 1
-        worker.connection = connection
-        arrives = not connection.admitted
-        if front.advance(connection):
-            return connection
-        if arrives:
-            until = self._clock.monotonic() + ARRIVALS_SECONDS
-            while self._clock.monotonic() < until:
-                arrival = front.poll_arrival()
-                if arrival is None:
-                    break
-                worker.serial += 1
-                worker.connection = arrival
-                if front.advance(arrival):
-                    return arrival
-        return None
+    def _next_arrival(self, worker: Worker) -> Connection | None:
+        """Claim an arrival while it is their turn; None if it is not, or there is none that is ready."""
+        elapsed = self._clock.monotonic() - worker.turn_began
+        if elapsed >= TURN_SECONDS:
+            worker.turn_began += elapsed
+            worker.awaits_arrivals = True
+        elif not worker.awaits_arrivals or elapsed >= ARRIVALS_SECONDS:
+            return None
+        arrival = self._front.poll_arrival()
+        worker.awaits_arrivals = arrival is not None
+        return arrival
 
     def _is_excess(self) -> bool:
         try:
