@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -149,6 +150,7 @@ def run_pebble(
                         ],
                         {},
                         "Starting management server",
+                        ports[2:],
                     )
                 )
                 log = stack.enter_context(
@@ -156,6 +158,7 @@ def run_pebble(
                         ["pebble", "-config", str(path), "-dnsserver", dns, "-strict"],
                         {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_ALTERNATE_ROOTS": "1", **(environ or {})},
                         "ACME directory available",
+                        ports[:2],
                     )
                 )
             except RuntimeError:
@@ -179,8 +182,8 @@ def run_pebble(
 
 
 @contextlib.contextmanager
-def _running(command: list[str], environ: Mapping[str, str], ready: str) -> Generator[list[str]]:
-    """Run a program until the end of the with statement, from the line on that says that it is ready."""
+def _running(command: list[str], environ: Mapping[str, str], ready: str, ports: list[int]) -> Generator[list[str]]:
+    """Run a program until the end of the with statement, from when on it says that it is ready and its ports answer."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **environ},
@@ -205,6 +208,9 @@ def _running(command: list[str], environ: Mapping[str, str], ready: str) -> Gene
     try:
         if not is_ready.wait(DEADLINE) or not any(ready in line for line in lines):
             raise RuntimeError(f"{command[0]} did not start:\n{''.join(lines)}")
+        # It says so a moment before it is true.
+        for port in ports:
+            _await_listener(port, process)
         yield lines
     finally:
         process.terminate()
@@ -212,6 +218,20 @@ def _running(command: list[str], environ: Mapping[str, str], ready: str) -> Gene
         reader.join(DEADLINE)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _await_listener(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    pause = threading.Event()
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+        except ConnectionRefusedError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"nobody listens at port {port}") from None
+            pause.wait(0.02)
+        else:
+            return
 
 
 def _get(url: str, ca_file: Path) -> bytes:
