@@ -173,7 +173,7 @@ class OnDemandSource(CallableSource):
         """Return what the function decides; `otherwise` when it fails."""
         try:
             return self._decide(name)
-        except Exception as error:  # noqa: BLE001 - whatever the program's function raises
+        except Exception as error:
             message = "the function that decides on certificates on demand failed for %s"
             self._logger.log(logging.ERROR, "decision failed", message, name, exc_info=error)
             return otherwise

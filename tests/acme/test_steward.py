@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -794,16 +795,41 @@ class TestStorage:
         assert stewardship.served != old
         assert path.stat().st_mode & 0o777 == 0o600
 
-    def test_renewed_by_another_process(
-        self, started: Stewardship, issuer: HandIssuer, storage: FileStorage, clock: ManualClock
-    ) -> None:
+    def test_renewed_by_another_process(self, started: Stewardship, issuer: HandIssuer, storage: FileStorage) -> None:
         """What another process that shares the storage has renewed is taken over instead of renewed again."""
-        clock.advance(59 * DAY)
+        issuer.outcomes = [unreachable()]
+        started.advance(60 * DAY)
+        assert len(issuer.calls) == 2
         renewed = _fill(storage, issuer)
-        started.advance(DAY)
-        assert len(issuer.calls) == 1
+        started.advance(MINUTE)
+        assert len(issuer.calls) == 2
         assert started.served == renewed
         assert started.status.not_after == renewed.not_after
+        assert (started.status.state, started.status.failures) == (OrderState.VALID, 0)
+
+    def test_renewed_while_we_came_to_it(self, make: Any, issuer: HandIssuer, storage: FileStorage) -> None:
+        """What another process has obtained between our look and our lock is taken over as well."""
+        late = LateStorage(storage.directory, lambda: _fill(storage, issuer))
+        stewardship = make(storage=late)
+        stewardship.steward.start()
+        stewardship.settle()
+        assert issuer.calls == []
+        assert not stewardship.source.is_placeholder(stewardship.served)
+
+
+class LateStorage(FileStorage):
+    """A storage in which somebody else has just done the work when the lock is there."""
+
+    def __init__(self, directory: Path, before: Callable[[], Any]) -> None:
+        super().__init__(directory)
+        self._before = before
+
+    @contextlib.contextmanager
+    def lock(self, names: Any, *, wait: bool = False) -> Any:
+        """Give the lock when the other has let go of it."""
+        self._before()
+        with super().lock(names, wait=wait) as held:
+            yield held
 
 
 def _full(_descriptor: int) -> None:
