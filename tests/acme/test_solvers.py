@@ -175,17 +175,10 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     """A hook has bounded time; what it started ends with it."""
-    hook = script(
-        tmp_path,
-        "import signal, subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
-        f"open({str(tmp_path / 'ready')!r}, 'w').close()\n"
-        "signal.pause()\n",
-    )
+    hook = ["sh", "-c", f"sleep 3600 & echo $! > {tmp_path / 'pid'}; wait"]
     began = time.monotonic()
-    with pytest.raises(IssuanceError, match="took more than 3 s and was killed"):
-        DNS01Solver(hook, timeout=3.0).present(challenge("dns-01"))
+    with pytest.raises(IssuanceError, match="took more than 2 s and was killed"):
+        DNS01Solver(hook, timeout=2.0).present(challenge("dns-01"))
     assert time.monotonic() - began < 30
     assert ends(int((tmp_path / "pid").read_text()))
 
