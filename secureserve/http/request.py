@@ -192,7 +192,7 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
 
     def declare(self, length: int) -> None:
         """Declare how much content there is, where the application did not and the status allows any."""
-        if self.declared is None and not self.sent_headers:
+        if not self.sent_headers:
             self._checked_fields()
             if self.declared is None and self.status[:3] not in _WITHOUT_CONTENT:
                 self.declared = length

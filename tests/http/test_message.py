@@ -572,7 +572,7 @@ def test_what_came_before_changes_nothing(heads: list[tuple[bytes, bytes]]) -> N
 
 
 def test_fields_that_come_again_are_not_read_again() -> None:
-    """The parser sees the request line of a head with the last one's fields, and nothing of one that is all the same."""
+    """The parser sees the request line of a head with the last one's fields, and nothing of one all the same."""
     seen: list[bytes] = []
     reader = MessageReader(LIMITS)
     parser = reader._parser
