@@ -26,8 +26,8 @@ __all__ = ["Caretaker"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
-_OTHERS_TIME: Final = 60.0
-"""Seconds that another process which holds the lock is given before it is asked again what came of it."""
+_OTHERS_TIME: Final = 5.0
+"""Seconds between looks what came of the attempt of another process, which holds the lock meanwhile."""
 
 
 class Caretaker:

@@ -225,8 +225,9 @@ class Charge:
         return True
 
     def is_covered(self, now: datetime) -> bool:
-        """Return whether there is a certificate that is valid."""
-        return self.stored is not None and self.stored.credential.is_current(now)
+        """Return whether there is a certificate that is valid. From any thread, without the lock."""
+        stored = self.stored
+        return stored is not None and stored.credential.is_current(now)
 
     def status(self, *, now: datetime, monotonic: float) -> OrderStatus:
         """Return how it stands."""

@@ -202,10 +202,9 @@ class Steward:
             return charge is None or (not charge.is_busy and charge.due_in(now=now, monotonic=monotonic) > 0)
 
     def is_covered(self, names: Sequence[str]) -> bool:
-        """Return whether there is a valid certificate for a set of names."""
-        with self._wake:
-            charge = self._charges.get(canonical_names(names))
-            return charge is not None and charge.is_covered(self._clock.now())
+        """Return whether there is a valid certificate for a set of names. Waits for nothing: handshakes ask."""
+        charge = self._charges.get(canonical_names(names))
+        return charge is not None and charge.is_covered(self._clock.now())
 
     def wait_until_settled(self, timeout: float, names: Sequence[str] | None = None) -> bool:
         """Wait until nothing is to be done at this moment, whether it succeeded or not; return whether that came.
