@@ -13,6 +13,7 @@ import doctest
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,11 @@ from tests.docs.blocks import ROOT, Block, Command, blocks, commands, pages
 from tests.docs.workplace import FILES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
+
+    from secureserve.testing import ACMEAuthority
 
 DEADLINE = 45.0
 """Seconds for one command, or for a server to say where it serves."""
@@ -58,6 +63,7 @@ def workplace(tmp_path: Path, tls_authority: Any, tls_credential: Any) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o700 if name.startswith("bin/") else 0o600)
     (tmp_path / "fullchain.pem").write_bytes(Path(credential.certificate_path).read_bytes())
     (tmp_path / "privkey.pem").write_bytes(Path(credential.private_key_path).read_bytes())
     (tmp_path / "privkey.pem").chmod(0o600)
@@ -69,7 +75,7 @@ def workplace(tmp_path: Path, tls_authority: Any, tls_credential: Any) -> Path:
 def environment(workplace: Path) -> dict[str, str]:
     """A reader's environment: this Python's commands first on PATH, a home of one's own."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE") or name == "TERM"}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return {
         **kept,
         "PATH": path,
@@ -102,10 +108,40 @@ def test_python_blocks_run(page: Path, workplace: Path, environment: dict[str, s
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture
+def public_port(
+    page: Path, request: pytest.FixtureRequest, workplace: Path, environment: dict[str, str]
+) -> Iterator[int]:
+    """On a page about ACME: the port where an authority looks, which the environment names; elsewhere 0."""
+    if "secureserve acme" not in page.read_text(encoding="utf-8"):
+        yield 0
+        return
+    authority: ACMEAuthority = request.getfixturevalue("acme_authority")
+    records = workplace / "records"
+    authority.validation.look_up = lambda name: [
+        words[5]
+        for line in records.read_text().splitlines()
+        if (words := line.split())[:3] == ["update", "add", f"{name}."]
+    ]
+    with socket.socket() as sock:
+        # Bound and not listened at: nobody else is given it, and a server that asks for it gets it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        port = authority.validation.tls_port = sock.getsockname()[1]
+        environment["SECURESERVE_ACME_DIRECTORY"] = authority.directory_url
+        environment["SECURESERVE_ACME_CA_FILE"] = str(workplace / "ca.pem")
+        environment["SECURESERVE_SOCKET_HOST"] = "127.0.0.1"
+        environment["SECURESERVE_SOCKET_PORT"] = str(port)
+        yield port
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", with_blocks("console"), ids=page_id)
-def test_console_blocks_do_what_they_show(page: Path, workplace: Path, environment: dict[str, str]) -> None:
+def test_console_blocks_do_what_they_show(
+    page: Path, workplace: Path, environment: dict[str, str], public_port: int
+) -> None:
     """Every command of a page succeeds, and prints what the page shows for it."""
-    shell = Shell(workplace, environment)
+    shell = Shell(workplace, environment, public_port)
     with shell:
         for block in blocks(page):
             if block.language == "console":
@@ -128,7 +164,8 @@ def test_every_block_says_what_it_is() -> None:
 class Shell:
     """Runs the commands of one page, servers in the background."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, environment: dict[str, str], port: int = 0) -> None:
+        self._port = port
         self._directory = directory
         self._environment = environment
         self._ports: dict[str, str] = {}
@@ -184,7 +221,7 @@ class Shell:
         port = named[1] if named else DEFAULT_PORTS[match[2]]
         if port in self._servers:
             _end(self._servers.pop(port))
-        command = f"exec {text.removesuffix('&').rstrip()} --socket-host 127.0.0.1 --socket-port 0"
+        command = f"exec {text.removesuffix('&').rstrip()} --socket-host 127.0.0.1 --socket-port {self._port}"
         process = subprocess.Popen(
             ["bash", "-c", command],
             cwd=self._directory,

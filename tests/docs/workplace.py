@@ -12,6 +12,10 @@ __all__ = ["FILES"]
 FILES: Final[Mapping[str, str]] = {
     # A terminal shows no progress of curl's either.
     ".curlrc": "silent\nshow-error\n",
+    # In place of the DNS server of a zone.
+    "bin/nsupdate": """#!/bin/sh
+cat >> records
+""",
     "app.py": """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
