@@ -655,6 +655,10 @@ class TestAlarm:
         stewardship.advance(MINUTE)
         assert len(stewardship.log.of(CertificateObtained)) == 1
         assert len(stewardship.log.of(RenewalOverdue)) == 1
+        # The alarms for one certificate do not silence those for the next.
+        issuer.outcomes = [unreachable()]
+        stewardship.advance(88 * DAY)
+        assert len(stewardship.log.of(RenewalOverdue)) == 2
 
     def test_while_nobody_may_be_asked(
         self, make: Any, issuer: HandIssuer, storage: FileStorage, clock: ManualClock
