@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import PeerTimeout
+from secureserve.front.conversation import NOTHING_SAID
 from secureserve.front.deadlines import Alarm
 from secureserve.front.waiting import acknowledged, wait_for
 from secureserve.tls.engines.base import Want
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from secureserve.clock import Clock
-    from secureserve.errors import PeerError
+    from secureserve.front.conversation import Conversation, Source
     from secureserve.front.proxy_protocol import ProxyHeader, ProxyHeaderParser
     from secureserve.front.reverse_dns import Lookup
     from secureserve.front.settings import FrontSettings, Timeouts
     from secureserve.tls.engines.base import Transport
 
-__all__ = ["TRANSITIONS", "Connection", "Conversation", "Need", "Source", "State"]
+__all__ = ["TRANSITIONS", "Connection", "State"]
 
 RECORD: Final = 16 * 1024
 """What one read asks for: the most that a TLS record carries (RFC 8446, 5.1)."""
@@ -77,98 +78,6 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     State.CLOSED: frozenset(),
 }
 """From which state to which. Whatever waits for the peer has a deadline, and passing it leads towards CLOSED."""
-
-
-class Need(enum.Enum):
-    """What a conversation needs next."""
-
-    HEAD = "head"
-    """More of a request head."""
-    BODY = "body"
-    """More of a body before its request may run."""
-    WORKER = "worker"
-    """A worker thread: a request is ready."""
-
-
-class Conversation(Protocol):
-    """What is spoken over a connection: the HTTP side, as the Front sees it. None of it waits but `run`.
-
-    Threads: the one that has the connection.
-    """
-
-    def received(self, data: bytes) -> Need:
-        """Take what arrived (``b""``: look again at what had arrived before) and say what is needed.
-
-        Raises:
-            PeerError: The peer broke a rule; `answer` has what to say.
-        """
-
-    def has_begun(self) -> bool:
-        """Return whether part of a request has arrived, so that its end is the peer's fault."""
-
-    def has_rest(self) -> bool:
-        """Return whether something arrived behind the last request, and is still to be looked at."""
-
-    def interim(self) -> bytes:
-        """Return what is to be sent while more of the body is awaited (RFC 9110, 15.2); ``b""`` for nothing."""
-
-    def answer(self, error: PeerError) -> bytes:
-        """Return the response to an error, complete; ``b""`` where nothing can be said."""
-
-    def run(self) -> bool:
-        """Run the request that is ready, on a worker thread; return whether the connection stays open.
-
-        Raises:
-            ConnectionAbortedError: The response broke off, and the peer must be able to tell.
-        """
-
-    def close(self) -> None:
-        """Let go of everything: the connection is over."""
-
-
-class _NothingSaid:
-    """The conversation of a connection that has not been admitted."""
-
-    def received(self, data: bytes) -> Need:
-        raise RuntimeError(f"{len(data)} bytes arrived on a connection that was not admitted")
-
-    def has_begun(self) -> bool:
-        return False
-
-    def has_rest(self) -> bool:
-        return False
-
-    def interim(self) -> bytes:
-        return b""
-
-    def answer(self, error: PeerError) -> bytes:  # noqa: ARG002 - there is nobody to answer yet
-        return b""
-
-    def run(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return
-
-
-NOTHING_SAID: Final = _NothingSaid()
-
-
-class Source(Protocol):
-    """Content that is drawn as the peer takes it.
-
-    Threads: one at a time, not always the same.
-    """
-
-    def __next__(self) -> bytes:
-        """Return the next piece, which is never empty; StopIteration at the end.
-
-        Raises:
-            ConnectionAbortedError: There should be more, and is not.
-        """
-
-    def close(self) -> None:
-        """Let go of it; called once, at the end or earlier."""
 
 
 class Connection:

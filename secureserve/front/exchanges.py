@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import PeerTimeout
-from secureserve.front.connection import Connection, Need, State
+from secureserve.front.connection import Connection, State
+from secureserve.front.conversation import Need
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:

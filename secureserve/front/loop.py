@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from secureserve.clock import Clock
     from secureserve.front.accounting import Accounting
-    from secureserve.front.connection import Conversation
+    from secureserve.front.conversation import Conversation
     from secureserve.front.listener import Listener
     from secureserve.front.reverse_dns import ReverseDNS
     from secureserve.front.settings import FrontSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cheroot.server
 
 from secureserve.errors import BodyTruncated, PeerError, PlainHTTPOnTLSPort
-from secureserve.front.connection import Need
+from secureserve.front.conversation import Need
 from secureserve.http.gateway import connection_environ
 from secureserve.http.message import MessageReader
 from secureserve.http.request import CONTINUE, HTTPRequest, complete_response

@@ -20,20 +20,27 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 
 from secureserve.errors import BadRequest, BodyTooLarge, HeadTooLarge
-from secureserve.front.connection import Need
+from secureserve.front.conversation import Need
 from secureserve.front.head import HeadCutter
-from secureserve.http.host import parse_host
+from secureserve.http.head_rules import (
+    NAMES,
+    REQUEST_LINE,
+    VERSIONS,
+    check_codings,
+    check_host,
+    check_target,
+    environ_name,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Limits", "Message", "MessageReader", "environ_name"]
+__all__ = ["Limits", "Message", "MessageReader"]
 
 _END: Final = b"\r\n\r\n"
-_VERSIONS: Final = {b"HTTP/1.1": (1, 1), b"HTTP/1.0": (1, 0)}
 _VERSION_SIZE: Final = len(b"HTTP/1.1")
 _SPACES: Final = 2
-_REQUEST_LINE: Final = re.compile(rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]+) [^ ]+ (?P<version>HTTP/[0-9]\.[0-9])\r\n")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 FRAMING_ALLOWANCE: Final = 8 * 1024
@@ -41,20 +48,11 @@ FRAMING_ALLOWANCE: Final = 8 * 1024
 FRAMING_PER_CHUNK: Final = 24
 """Bytes of a chunk's own framing: a size of up to 16 digits and two line ends, and some."""
 
-_REFUSED_NAMES: Final = frozenset({"PROXY"})
-"""``HTTP_PROXY`` configures clients in the environment ("httpoxy"), and no client has a use for the field."""
-
 _OF_THE_HEAD: Final = frozenset({"HTTP_CONNECTION", "HTTP_EXPECT", "HTTP_HOST", "HTTP_UPGRADE"})
 """Fields that come too late in trailers: they say what to do with the request, or its connection (RFC 9110, 6.5.1)."""
 
-_KEPT: Final = 1024
-_KEPT_SIZE: Final = 64
 _KEPT_HEAD_SIZE: Final = 2048
 """Bytes of a head that a connection remembers until the next one; larger ones it forgets."""
-_names: Final[dict[bytes, str]] = {}
-"""Field names as they were sent, and what a WSGI environ calls them: a cache of up to `_KEPT` short ones."""
-_hosts: Final[set[str]] = set()
-"""Host values that were found valid: another."""
 
 
 class Limits:
@@ -237,7 +235,7 @@ class MessageReader:
             return
         message = self.message = Message()
         line_end = head.find(b"\r\n")
-        version = _VERSIONS.get(head[line_end - _VERSION_SIZE : line_end])
+        version = VERSIONS.get(head[line_end - _VERSION_SIZE : line_end])
         fields = head[line_end:]
         unread = head
         if version == (1, 1) and fields == self._last_fields:
@@ -249,7 +247,7 @@ class MessageReader:
         message = self.message
         # llhttp lets more than one space pass, other protocols, and a line without any.
         if version is None or line_end != len(message.method) + len(message.target) + _SPACES + _VERSION_SIZE:
-            raise _refusal(head, None)
+            raise refusal(head, None)
         message.version = version
         self._check_head(message)
         if (
@@ -270,10 +268,10 @@ class MessageReader:
             except httptools.HttpParserUpgrade:
                 self._read_head_without_upgrade(head)
         except httptools.HttpParserError as error:
-            if found := _REQUEST_LINE.match(head):
+            if found := REQUEST_LINE.match(head):
                 # For whoever answers: a refused HEAD gets no text either.
                 self.message.method = found["method"]
-            raise _refusal(head, error) from None
+            raise refusal(head, error) from None
 
     def _read_head_without_upgrade(self, head: bytes) -> None:
         """Read it again without the Upgrade field, which a server may ignore (RFC 9110, 7.8) and this one does."""
@@ -292,14 +290,14 @@ class MessageReader:
         if host is None:
             if message.version != (1, 0):
                 raise BadRequest("An HTTP/1.1 request has a Host field.")
-        elif host not in _hosts:
-            _check_host(host)
+        else:
+            check_host(host)
         if not message.target.startswith(b"/"):
-            _check_target(message)
+            check_target(message)
         elif b"#" in message.target:
             raise BadRequest("A request target has no fragment.")
         if "HTTP_TRANSFER_ENCODING" in fields:
-            _check_codings(fields["HTTP_TRANSFER_ENCODING"], message.version)
+            check_codings(fields["HTTP_TRANSFER_ENCODING"], message.version)
             message.chunked = True
         elif "CONTENT_LENGTH" in fields:
             self._check_length(fields["CONTENT_LENGTH"])
@@ -323,7 +321,7 @@ class MessageReader:
     def on_header(self, field: bytes, value: bytes) -> None:
         """Take a field of the head, or of the trailers."""
         try:
-            name = _names[field]
+            name = NAMES[field]
         except KeyError:
             name = environ_name(field)
         text = value.decode("latin-1").rstrip(" \t")
@@ -416,75 +414,3 @@ class MessageReader:
             if isinstance(error.__context__, BadRequest):
                 raise error.__context__ from None
             raise BadRequest(f"The request body is malformed: {error}.") from None
-
-
-def environ_name(field: bytes) -> str:
-    """Return what a WSGI environ calls a field.
-
-    Raises:
-        BadRequest: The name could be mistaken for another in an environ, where ``-`` and ``_`` are one, or means
-            something else there.
-    """
-    known = _names.get(field)
-    if known is not None:
-        return known
-    name = field.upper().decode("latin-1")
-    if "_" in name or name in _REFUSED_NAMES:
-        raise BadRequest(
-            f"A field named {name[:_KEPT_SIZE]} is refused: a WSGI environ could not tell it from another."
-        )
-    name = name.replace("-", "_")
-    if name not in {"CONTENT_LENGTH", "CONTENT_TYPE"}:
-        name = f"HTTP_{name}"
-    if len(field) <= _KEPT_SIZE:
-        if len(_names) >= _KEPT:
-            _names.clear()
-        _names[field] = name
-    return name
-
-
-def _check_host(host: str) -> None:
-    parse_host(host)
-    if len(host) <= _KEPT_SIZE:
-        if len(_hosts) >= _KEPT:
-            _hosts.clear()
-        _hosts.add(host)
-
-
-def _check_target(message: Message) -> None:
-    """Refuse a target in a form that does not go with the method, or that contradicts Host (RFC 9112, 3.2)."""
-    if message.target == b"*":
-        if message.method != b"OPTIONS":
-            raise BadRequest("The target * goes with OPTIONS only.")
-        return
-    scheme, separator, rest = message.target.partition(b"://")
-    authority = re.split(rb"[/?]", rest, maxsplit=1)[0].decode("latin-1")
-    if not separator or scheme.lower() not in {b"http", b"https"} or b"#" in rest:
-        raise BadRequest("The request target is neither a path nor an http(s) URL.")
-    _check_host(authority)
-    if message.environ_fields.setdefault("HTTP_HOST", authority).lower() != authority.lower():
-        raise BadRequest("The request target names another host than the Host field does.")
-
-
-def _check_codings(value: str, version: tuple[int, int]) -> None:
-    if version == (1, 0):
-        raise BadRequest("HTTP/1.0 has no transfer codings.")
-    codings = [coding.strip(" \t").lower() for coding in value.split(",")]
-    if codings[-1] != "chunked" or codings.count("chunked") > 1:
-        raise BadRequest("The last transfer coding of a request is chunked, once.")
-    if len(codings) > 1:
-        raise BadRequest("The only transfer coding known here is chunked.", status=501)
-
-
-def _refusal(head: bytes, error: httptools.HttpParserError | None) -> BadRequest:
-    """Return what to answer to a head that llhttp, or the rules it leaves to us, refused."""
-    if error is not None and isinstance(error.__context__, BadRequest):
-        return error.__context__
-    found = _REQUEST_LINE.match(head)
-    if found is None:
-        return BadRequest("The first line is not an HTTP/1.1 request line.")
-    if found["version"] not in _VERSIONS:
-        return BadRequest("This version of HTTP is not spoken here; use HTTP/1.1.", status=505)
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return BadRequest("The request method is not known here.", status=501)
-    return BadRequest(f"The request head is malformed: {error}.")

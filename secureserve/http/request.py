@@ -18,7 +18,7 @@ from secureserve.http.fields import ResponseFields, status_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from secureserve.front.connection import Source
+    from secureserve.front.conversation import Source
     from secureserve.http.connection import HTTPConnection
     from secureserve.http.server import HTTPServer
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secureserve.front.accounting import Accounting
-from secureserve.front.connection import Connection, Need, State
+from secureserve.front.connection import Connection, State
+from secureserve.front.conversation import Need
 from secureserve.front.listener import Listener
 from secureserve.front.loop import Front, Observer
 from secureserve.front.settings import FrontSettings

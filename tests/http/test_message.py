@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secureserve.errors import BadRequest
-from secureserve.front.connection import Need
-from secureserve.http import message as message_module
-from secureserve.http.message import Limits, Message, MessageReader, environ_name
+from secureserve.front.conversation import Need
+from secureserve.http import head_rules
+from secureserve.http.head_rules import environ_name
+from secureserve.http.message import Limits, Message, MessageReader
 
 LIMITS = Limits(max_head_size=4000, max_line_size=1000, max_fields=20, max_body_size=200, max_gathered_size=100)
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
@@ -445,14 +446,14 @@ def test_memory_is_bounded_by_the_limits() -> None:
 
 def test_names_are_remembered_within_bounds() -> None:
     """However many different names and hosts are sent, only so many are kept, and no long ones."""
-    for number in range(3 * message_module._KEPT):
+    for number in range(3 * head_rules._KEPT):
         environ_name(b"X-Invented-%d" % number)
     assert environ_name(b"X-" + b"y" * 1000) == "HTTP_X_" + "Y" * 1000
-    for number in range(3 * message_module._KEPT):
+    for number in range(3 * head_rules._KEPT):
         read([b"GET / HTTP/1.1\r\nHost: host-%d\r\n\r\n" % number])
-    assert len(message_module._names) <= message_module._KEPT
-    assert len(message_module._hosts) <= message_module._KEPT
-    assert max(map(len, message_module._names)) <= message_module._KEPT_SIZE
+    assert len(head_rules.NAMES) <= head_rules._KEPT
+    assert len(head_rules._hosts) <= head_rules._KEPT
+    assert max(map(len, head_rules.NAMES)) <= head_rules._KEPT_SIZE
 
 
 def test_a_reader_knows_whether_a_request_has_begun() -> None:
