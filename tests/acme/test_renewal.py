@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -227,3 +229,17 @@ def test_the_arithmetic_knows_no_clock() -> None:
     """The module asks nobody for the time or a random number: everything is handed in."""
     named = {name for name in vars(renewal) if not name.startswith("_")}
     assert not named & {"time", "random", "secrets", "threading", "os"}
+
+
+def test_the_page_that_explains_it() -> None:
+    """The numbers in the documentation are those of the code."""
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "renewal.md").read_text(encoding="utf-8")
+    for days in (90, 47, 6):
+        early, late = (
+            (renewal.renewal_moment(START, START + days * DAYS, fraction=fraction) - START) / DAYS
+            for fraction in (1.0, 0.0)
+        )
+        numbers = [f"{number:.1f}".removesuffix(".0") for number in (late, days - late)]
+        assert re.search(rf"\| {days} days \| {early:.1f} to {numbers[0]} days \| {numbers[1]} days \|", page)
+    waits = [renewal.retry_delay(failures, fraction=0.0, remaining=None) / MINUTE for failures in range(1, 6)]
+    assert "1 minute, then {:g}, {:g}, {:g}, {:g} and so on".format(*waits[1:]) in page
