@@ -17,6 +17,7 @@ ACME_SETTINGS: Final = (
         (),
         "The names to obtain certificates for, one for each; names joined by a comma share one.",
         Section.ACME,
+        reloadable=True,
     ),
     Setting(
         "acme_email",

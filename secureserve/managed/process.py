@@ -35,6 +35,7 @@ FILES: Final = (
     "ssl_certificate_directory",
     "ssl_client_ca",
     "ssl_client_crl",
+    "acme_ca_file",
 )
 """Settings that name files which are read again while the process runs."""
 

@@ -318,7 +318,7 @@ class Server(ServerAttributes, ServerAdapter):
         self.set(wanted)
         if self.running and self._built:
             self._apply(changed)
-        return tuple(name for name in changed if self.running and not SETTINGS[name].reloadable)
+        return tuple(name for name in changed if self.running and not self._can_change(name))
 
     def require_possible(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return `values` as the attributes would hold them, if they could be set over what is set now.
@@ -524,7 +524,13 @@ class Server(ServerAttributes, ServerAdapter):
             self.httpserver = None
             self._built = False
 
+    def _can_change(self, name: str) -> bool:
+        """Return whether a setting of a running server can be changed."""
+        return SETTINGS[name].reloadable and (name != "acme_domain" or self.acme is not None)
+
     def _apply(self, changed: Mapping[str, Any]) -> None:
+        if "acme_domain" in changed and self.acme is not None:
+            self.acme.steward.set_orders(changed["acme_domain"])
         httpserver = self.httpserver
         for name in ("shutdown_timeout", "max_request_header_size", "max_request_body_size"):
             if name in changed:

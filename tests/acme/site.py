@@ -34,6 +34,10 @@ APPLICATION = """
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
     return [b"hello\\n"]
+
+
+def decide(name):
+    return name.endswith(".demand.test")
 """
 
 

@@ -178,3 +178,11 @@ def test_the_account_of_a_server_is_shown_and_changed(site: Site) -> None:
         assert after["url"] == before["url"]
         renewed = site.acme("renew", "--force")
         assert (renewed.status, renewed.output.split(",")[0]) == (0, "owner.test: renewed"), renewed.errors
+
+
+def test_a_name_that_is_asked_for_is_obtained_in_the_handshake(site: Site) -> None:
+    """A client that asks for a name which the application's function allows is shown a certificate for it."""
+    with site.serve("--acme-on-demand", "app:decide") as server:
+        assert site.fetch("first.demand.test", server.port) == "hello\n"
+        assert [one["names"] for one in site.listed()] == [["first.demand.test"]]
+        server.errors.wait_for(r"obtained a certificate for first\.demand\.test")

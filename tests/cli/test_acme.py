@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -310,3 +314,44 @@ def test_public_ports_are_listened_at_unless_others_are_named(
     monkeypatch.setattr(os, "environ", {})
     server = given([], options).whole.server
     assert (server.get("socket_port"), server.get("redirect_port")) == ports
+
+
+def test_check_asks_nobody(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` says what is wrong with the options about ACME, without asking an authority or making a storage."""
+    (user.directory / "app.py").write_text("def app(environ, start_response):\n    return []\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", clean_environment(user.directory))
+        for options, status, said in (
+            (["--acme-accept-terms"], 0, "Nothing is wrong."),
+            ([], 2, "acme_accept_terms is not set"),
+            (["--acme-accept-terms", "--acme-directory", "letsencript"], 2, "Did you mean 'letsencrypt'?"),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(["check", "app:app", "--acme-domain", "example.org", *options])
+            heard = capsys.readouterr()
+            assert (ended.value.code or 0, said in heard.out + heard.err) == (status, True), heard
+    assert not user.storage.exists()
+
+
+def test_a_terminal_shows_one_line_that_changes(user: User) -> None:
+    """On a terminal, what is being done takes one line, which is gone at the end; the outcome stays."""
+    leader, follower = pty.openpty()
+    with open(leader, "rb", buffering=0) as terminal, open(follower, "wb", buffering=0) as slave:  # noqa: PTH123 - descriptors
+        process = subprocess.Popen(
+            [sys.executable, "-m", "secureserve", "acme", "obtain", "shop.test"],
+            cwd=user.directory,
+            env=clean_environment(user.directory, {**user.environment, "TERM": "xterm"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+        )
+        slave.close()
+        shown = b""
+        with contextlib.suppress(OSError):
+            while part := terminal.read(65536):
+                shown += part
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, shown
+    assert output.startswith(b"shop.test: obtained, from ")
+    assert b"acme: shop.test: downloading the certificate" in shown
+    assert b"\x1b[2K" in shown

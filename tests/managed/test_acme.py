@@ -318,6 +318,30 @@ def test_looking_for_problems_touches_nothing(place: Place) -> None:
     assert not place.authority.accounts
 
 
+def test_names_are_added_and_taken_away_while_it_runs(place: Place) -> None:
+    """A change obtains what is new, serves what is still wanted without a break, and nothing else any more."""
+    obtained = threading.Event()
+    with place.server(acme_domain=["shop.test", "old.test"]) as server:
+        server.events.subscribe(lambda event: obtained.set() if isinstance(event, CertificateObtained) else None)
+        before = {each.names: each.fingerprint for each in server.certificates}
+        assert server.change({"acme_domain": ["shop.test", "new.test"]}) == ()
+        assert obtained.wait(DEADLINE)
+        after = {each.names: each.fingerprint for each in server.certificates}
+        assert after.keys() == {("shop.test",), ("new.test",)}
+        assert after["shop.test",] == before["shop.test",]
+        with pytest.raises(ConfigurationError, match="acme_dns_hook"):
+            server.change({"acme_domain": ["*.shop.test"]})
+
+
+def test_a_first_name_waits_for_a_restart(tls_credential: Any) -> None:
+    """A server that was started without ACME says that it cannot begin with it while it runs."""
+    credential = tls_credential("localhost")
+    files = {"ssl_certificate": credential.certificate_path, "ssl_private_key": credential.private_key_path}
+    with Server(application, socket_host="127.0.0.1", socket_port=0, **files) as server:
+        wanted = {"acme_domain": "shop.test", "acme_accept_terms": True}
+        assert server.change(wanted) == ("acme_domain", "acme_accept_terms")
+
+
 # When the authority does not issue.
 
 
