@@ -7,17 +7,13 @@ from typing import Annotated
 
 import typer
 
-from secureserve.cli.acme import app as acme
-from secureserve.cli.certs import app as certs
-from secureserve.cli.check import check
-from secureserve.cli.demo import demo
-from secureserve.cli.help import CommandOfSettings
-from secureserve.cli.run import run
+from secureserve.cli.commands import CommandGroup
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="secureserve",
+    cls=CommandGroup,
     help="Serve Python applications over HTTPS, with certificates that rotate in place.",
     no_args_is_help=True,
     add_completion=False,
@@ -40,10 +36,3 @@ def _start(
     ] = False,
 ) -> None:
     pass
-
-
-app.command(cls=CommandOfSettings)(run)
-app.command(cls=CommandOfSettings)(demo)
-app.command(cls=CommandOfSettings)(check)
-app.add_typer(certs)
-app.add_typer(acme)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
     from rich.status import Status
+    from rich.text import Text
 
 __all__ = ["Progress"]
 
@@ -26,6 +24,9 @@ class Progress:
     """
 
     def __init__(self, doing: str) -> None:
+        # Every command loads this module, and a server's process should not keep what draws on terminals.
+        from rich.console import Console
+
         self._doing = doing
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._status: Status | None = None
@@ -34,7 +35,7 @@ class Progress:
     def __enter__(self) -> Progress:  # noqa: PYI034 - Self comes with Python 3.11
         """Begin."""
         if self._console.is_terminal:
-            self._status = self._console.status(Text(f"{self._doing} ..."))
+            self._status = self._console.status(_text(f"{self._doing} ..."))
             self._status.start()
         return self
 
@@ -52,10 +53,17 @@ class Progress:
             return
         self._said = line
         if self._status is not None:
-            self._status.update(Text(line))
+            self._status.update(_text(line))
         else:
             self._console.print(line)
 
     def say_of(self, names: Sequence[str], step: str) -> None:
         """Say what is being done now for some names."""
         self.say(f"{', '.join(names)}: {step}")
+
+
+def _text(line: str) -> Text:
+    """Return a line in which no brackets mean anything."""
+    from rich.text import Text
+
+    return Text(line)
