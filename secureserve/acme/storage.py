@@ -225,12 +225,17 @@ class FileStorage:
         path = self.directory / _LOCKS_FOLDER / f"{_slug(_locked(names))}.lock"
         try:
             self._private(path.parent)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _acquire(path, wait=wait)
         except OSError as error:
             raise _error("lock", path, error) from error
+        if descriptor is None:
+            yield False
+            return
         try:
-            yield _hold(descriptor, path, wait=wait)
+            yield True
         finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
             os.close(descriptor)
 
     def paths(self) -> Sequence[Path]:
@@ -342,20 +347,34 @@ def _require_own(path: Path, *, is_read: bool = False) -> None:
         )
 
 
-def _hold(descriptor: int, path: Path, *, wait: bool) -> bool:
+def _acquire(path: Path, *, wait: bool) -> int | None:
+    """Return the descriptor of a lock file that is ours; None when it is somebody else's.
+
+    Whoever lets go removes the file, so the one that was locked may be another than the one that is there now.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(descriptor, path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                os.fsync(descriptor)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
         return False
-    except OSError as error:
-        raise _error("lock", path, error) from error
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        os.fsync(descriptor)
-    except OSError as error:
-        raise _error("write", path, error) from error
-    return True
 
 
 @contextlib.contextmanager

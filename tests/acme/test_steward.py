@@ -957,8 +957,9 @@ def test_in_a_server(make: Any, issuer: HandIssuer, clock: ManualClock) -> None:
     assert len(obtained) == 2
 
 
-def test_names_of_threads(make: Any) -> None:
-    """Every module of this part does without sleeping and polling: what waits, waits for a condition."""
+def test_nothing_sleeps() -> None:
+    """What waits, waits for a condition: no module of this part sleeps."""
     package = Path(renewal.__file__).parent
-    for module in ("steward", "charge", "attempts", "source", "stored", "storage", "on_demand", "announcer"):
+    modules = ("announcer", "attempts", "caretaker", "charge", "keys", "on_demand", "renewal", "source", "steward")
+    for module in (*modules, "storage", "stored"):
         assert "sleep" not in (package / f"{module}.py").read_text(encoding="utf-8")

@@ -320,6 +320,27 @@ class TestLock:
         with storage.lock([CA]) as first, storage.lock([CA]) as second, storage.lock([OTHER_CA]) as third:
             assert (first, second, third) == (True, False, True)
 
+    def test_many_who_want_it(self, storage: FileStorage) -> None:
+        """However many wait for it, one has it at a time, all get it, and nothing is left of it."""
+        holding: list[int] = []
+        most: list[int] = []
+
+        def work(number: int) -> None:
+            for _ in range(20):
+                with storage.lock(NAMES, wait=True) as held:
+                    assert held
+                    holding.append(number)
+                    most.append(len(holding))
+                    holding.remove(number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert most == [1] * 80
+        assert list((storage.directory / "locks").iterdir()) == []
+
     def test_waiting(self, storage: FileStorage) -> None:
         """Whoever waits gets it when it is let go."""
         got = threading.Event()
