@@ -145,7 +145,10 @@ class Fulfilment:
     def _failure(self, order: messages.Order) -> IssuanceError:
         doing = f"issuing a certificate for {self._shown}"
         if order.error is None:
-            return IssuanceError(f"{self._authority}: {doing}: it gave the order up and did not say why. Try again.")
+            remedy = "Try again; if it goes on, ask the authority."
+            return IssuanceError(
+                f"{self._authority}: {doing}: it gave the order up and did not say why. {remedy}", remedy=remedy
+            )
         return problem_error(self._authority, doing, order.error.to_json())
 
     def _download(self, url: str) -> Credential:

@@ -212,6 +212,35 @@ def test_a_roll_over_that_was_interrupted(
     assert (kept["key"] == next_key.to_json()) is took_place
 
 
+def test_an_interrupted_roll_over_is_settled_before_the_next(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage
+) -> None:
+    """As long as nobody can say which key holds, nothing is changed; then another roll-over begins where it stands."""
+    account = Account(authority, storage, accept_terms=True)
+    connected(account)
+    key = Key.account(authority.directory_url)
+    document = json.loads(storage.get(key) or b"")
+    storage.put(key, json.dumps({**document, "next_key": JWKEC(key=new_key()).to_json()}).encode())
+    with acme_authority.outage(), pytest.raises(IssuanceError, match="Down for maintenance"):
+        account.roll_over()
+    assert json.loads(storage.get(key) or b"")["next_key"]
+    account.roll_over()
+    kept = json.loads(storage.get(key) or b"")
+    assert kept["next_key"] is None
+    assert kept["key"] != document["key"]
+    assert account.show() is not None
+
+
+def test_a_new_contact_for_an_account_that_was_forgotten(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage
+) -> None:
+    """An account that the authority has lost is made anew with the contact that it should have."""
+    connected(Account(authority, storage, contact=["old@example.org"], accept_terms=True))
+    acme_authority.accounts.clear()
+    connected(Account(authority, storage, contact=["new@example.org"], accept_terms=True))
+    assert [one.contact for one in acme_authority.accounts.values()] == [["mailto:new@example.org"]]
+
+
 def test_rolling_over_on_a_full_disk(
     authority: Authority, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from secureserve.certificates.credential import Credential
     from secureserve.testing import Authority as TestAuthority
+    from secureserve.testing import IssuedCredential
+    from secureserve.testing.acme import Order
 
 NAME = "www.example.test"
 
@@ -578,6 +580,72 @@ def test_what_is_issued_is_looked_at(
     monkeypatch.setattr(acme_authority, "chain_pem", lambda _issued, alternate=False: other)
     with pytest.raises(IssuanceError, match="issued what cannot be used"):
         issuer.obtain([NAME])
+
+
+def test_names_that_were_left_out(
+    acme_authority: ACMEAuthority, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, storage: FileStorage
+) -> None:
+    """A certificate that lacks a name is refused, says which, and its order is not gone on with."""
+    issue = acme_authority.issue
+
+    def forgetful(order: Order, public_key: object) -> object:
+        order.identifiers = order.identifiers[1:]
+        return issue(order, public_key)
+
+    monkeypatch.setattr(acme_authority, "issue", forgetful)
+    with pytest.raises(IssuanceError, match=r"is not for one\.example\.test"):
+        issuer.obtain(["one.example.test", "two.example.test"])
+    assert not storage.keys(Kind.ORDER)
+
+
+def test_an_order_that_is_given_up_without_a_word(acme_authority: ACMEAuthority, issuer: Issuer) -> None:
+    """An order that becomes invalid for no reason that is given is an error with advice."""
+
+    def progress(text: str) -> None:
+        if text.startswith("asking for the certificate"):
+            next(iter(acme_authority.authorizations.values())).status = "revoked"
+
+    with pytest.raises(IssuanceError, match=r"did not say why\. Try again"):
+        issuer.obtain([NAME], progress=progress)
+    acme_authority.authorizations.clear()
+    assert issuer.obtain([NAME]).names == (NAME,)
+
+
+def test_a_damaged_certificate_in_the_storage(
+    acme_authority: ACMEAuthority, issuer: Issuer, storage: FileStorage, authority: Authority
+) -> None:
+    """What is stored and cannot be read is not taken for what was obtained: it comes from the same order again."""
+    credential = issuer.obtain([NAME])
+    storage.put(Key.certificate(authority.directory_url, [NAME]), b"damaged")
+    assert issuer.obtain([NAME]) == credential
+
+
+def test_a_key_that_cannot_ask_for_its_revocation(
+    authority: Authority, storage: FileStorage, tls_credential: Callable[..., IssuedCredential]
+) -> None:
+    """The library signs with EC and RSA keys alone; another kind needs the account, and the error says so."""
+    credential = tls_credential("www.example.test", key_type="ed25519").credential
+    with pytest.raises(IssuanceError, match=r"ed25519 key cannot sign .* with the account"):
+        Issuer(authority, storage, []).revoke(credential)
+
+
+def test_revoking_while_the_authority_is_down(acme_authority: ACMEAuthority, issuer: Issuer) -> None:
+    """An authority that does not answer is no reason to try with another key."""
+    credential = issuer.obtain([NAME])
+    with acme_authority.outage(), pytest.raises(IssuanceError, match="Down for maintenance"):
+        issuer.revoke(credential)
+    assert not acme_authority.issued[0].revoked
+
+
+def test_going_on_while_the_authority_is_down(acme_authority: ACMEAuthority, issuer: Issuer) -> None:
+    """An order is not given up because nobody can say how it is."""
+    with pytest.raises(Crash):
+        issuer.obtain([NAME], progress=crash_at("putting up"))
+    acme_authority.fail_next("order", Problem("serverInternal", "One moment.", status=500))
+    with pytest.raises(IssuanceError, match="One moment"):
+        issuer.obtain([NAME])
+    issuer.obtain([NAME])
+    assert len(acme_authority.orders) == 1
 
 
 def test_no_secret_in_the_log_or_in_a_repr(

@@ -113,6 +113,14 @@ def test_the_account_changes_its_contact_and_its_key(
     assert issuer.account.show() is None
 
 
+def test_there_is_no_renewal_information(pebble: Pebble, storage: FileStorage, http_solver: HTTP01Solver) -> None:
+    """An authority without renewal information is told from one that cannot be asked, and hears of no replacement."""
+    issuer = Issuer(pebble.authority, storage, [http_solver], accept_terms=True)
+    credential = issuer.obtain(["without.test"])
+    assert issuer.renewal_information(credential) is None
+    assert issuer.obtain(["without.test"], replaces=credential) != credential
+
+
 def test_revocation(pebble: Pebble, storage: FileStorage, http_solver: HTTP01Solver, tmp_path: Path) -> None:
     """A certificate is revoked by its owner, another by whoever has its key."""
     issuer = Issuer(pebble.authority, storage, [http_solver], accept_terms=True)
