@@ -296,6 +296,7 @@ class Account:
         external = None if self.external_account is None else self.external_account.key_id
         record = _Record(url, key, self.contact, external)
         self._store(record)
+        _LOGGER.info("made an account at %s: %s", self.authority, url)
         self._publish(AccountMade(self.authority.name, url, self.contact))
         return record
 

@@ -32,8 +32,8 @@ MAX_RETRY_AFTER: Final = 30 * 86400.0
 
 REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "accountDoesNotExist": "The authority does not know this account any more: have a new one made with "
-        "`secureserve acme account`.",
+        "accountDoesNotExist": "The authority does not know this account any more: a new one is made with the next "
+        "certificate, where acme_accept_terms is set.",
         "alreadyReplaced": "Another order has replaced that certificate already: order again without replacing it.",
         "alreadyRevoked": "The certificate is revoked already; nothing more is to be done.",
         "badCSR": "The authority does not certify such a key or such names: try another acme_key_type.",
