@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import os
 import platform
@@ -40,12 +41,15 @@ TOOLS: Final = {"wrk": ("-v",), "nginx": ("-v",), "caddy": ("version",), "openss
 def enter(directory: Path | None) -> None:
     """Go on in an environment that has the peers; makes it if need be. Returns only inside of it.
 
+    There it sees to it that the package is compiled, as the peers are since they were installed.
+
     Args:
         directory: Where it is, or is to be; None for a place among the user's caches.
     """
     directory = directory or _usual_place()
     python = directory / "bin" / "python"
     if Path(sys.prefix).resolve() == directory.resolve():
+        compileall.compile_dir(ROOT / "secureserve", quiet=2)
         return
     digest = hashlib.sha256(REQUIREMENTS.read_bytes() + str(ROOT).encode()).hexdigest()
     mark = directory / "benchmarks.sha256"

@@ -10,8 +10,6 @@ import ipaddress
 import re
 from typing import Final
 
-import idna
-
 __all__ = ["MAX_NAME_LENGTH", "address", "matches", "normalise", "parent"]
 
 MAX_NAME_LENGTH: Final = 253
@@ -99,6 +97,9 @@ def parent(name: str) -> str:
 
 def _to_a_labels(host: str) -> str:
     """Encode U-labels for the lookup of what a user typed (RFC 5891, 5; UTS 46 mapping, non-transitional)."""
+    # Its tables are large, and most names are ASCII.
+    import idna
+
     wildcard, rest = ("*.", host[2:]) if host.startswith("*.") else ("", host)
     try:
         return wildcard + idna.encode(rest, uts46=True).decode("ascii").lower()
