@@ -41,7 +41,7 @@ def _cases(_: Plan) -> tuple[Case, ...]:
 
 SCENARIO: Final = Scenario(
     "startup",
-    "Importing what a program needs to serve, from bytecode, beyond what the interpreter takes; and from the start of the "
-    "process to the first answer over TLS, tried again every 5 ms.",
+    "Importing what a program needs to serve, from bytecode, beyond what the interpreter itself takes; and from the "
+    "start of the process to the first answer over TLS, tried again every 5 ms.",
     _cases,
 )
