@@ -196,7 +196,7 @@ def test_nobody_there_and_a_rate_limit_end_with_status_75(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "changes", "said"),
     [
         (["obtain"], {}, "NAME is missing"),
         (["obtain", "shop.test"], {"SECURESERVE_ACME_ACCEPT_TERMS": "no"}, "acme_accept_terms"),
@@ -213,10 +213,10 @@ def test_nobody_there_and_a_rate_limit_end_with_status_75(user: User) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(
-    user: User, arguments: list[str], environment: dict[str, str], said: str
+    user: User, arguments: list[str], changes: dict[str, str], said: str
 ) -> None:
     """Mistakes of the command line ask nobody anything, and say what to write instead."""
-    done = user.run(*arguments, **environment)
+    done = user.run(*arguments, **changes)
     assert (done.status, done.output) == (2, ""), done.errors
     assert said in done.errors
     assert not user.authority.orders
