@@ -20,7 +20,8 @@ from secureserve.tls.client_hello import ClientHello
 from secureserve.tls.client_trust import ClientTrust
 from secureserve.tls.engines import new_engine
 from secureserve.tls.keylog import KeyLog
-from secureserve.tls.on_demand import DecidedConnection, waits_without_thread
+from secureserve.tls.on_demand import DecidedConnection
+from secureserve.tls.peeking import can_rest
 from secureserve.tls.policy import TLSPolicy
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class TLSAcceptor:
             self._renew_old_ticket_keys()
         connection = self._engine.accept(sock, watch_hello=bool(self.alpn_challenges))
         asked_first = self.store.asked_first
-        if asked_first is None or not waits_without_thread(sock):
+        if asked_first is None or not can_rest(sock):
             return connection
         return cast("TLSConnection", DecidedConnection(connection, asked_first.ask, self._presenting))
 

@@ -5,10 +5,17 @@ Pure, and made for bytes from anybody: whatever is malformed gives None and is l
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
 __all__ = ["ClientHello", "parse_client_hello"]
+
+_TWO: Final = struct.Struct(">H")
+_EXTENSION: Final = struct.Struct(">HH")
+"""Its kind, and the size of its body (RFC 8446, 4.2)."""
+_RANDOM_END: Final = 4 + 2 + 32
+"""Type and length, version, random."""
 
 _SERVER_NAME: Final = 0
 _SIGNATURE_ALGORITHMS: Final = 13
@@ -49,16 +56,16 @@ def parse_client_hello(message: bytes) -> ClientHello | None:
     Args:
         message: The message with its four octets of type and length.
     """
-    reader = _Reader(message)
     try:
-        reader.take(4 + 2 + 32)
-        reader.vector(1)
-        reader.vector(2)
-        reader.vector(1)
-        if not reader.left:
+        at = _RANDOM_END
+        at += 1 + message[at]
+        at += 2 + _TWO.unpack_from(message, at)[0]
+        at += 1 + message[at]
+        if at == len(message):
             return ClientHello()
-        return _parse_extensions(_Reader(reader.vector(2)))
-    except ValueError:
+        start = at + 2
+        return _parse_extensions(message, start, start + _TWO.unpack_from(message, at)[0])
+    except (ValueError, IndexError, struct.error):
         return None
 
 
@@ -92,28 +99,35 @@ class _Reader:
         return self.take(self.number(length_size))
 
 
-def _parse_extensions(reader: _Reader) -> ClientHello:
+def _parse_extensions(message: bytes, at: int, end: int) -> ClientHello:
+    if end > len(message):
+        raise ValueError("the message ends too early")
     protocols: tuple[str, ...] = ()
     schemes: frozenset[int] = frozenset()
     speaks_tls13 = False
     server_name: str | None = None
-    while reader.left:
-        kind = reader.number(2)
-        body = _Reader(reader.vector(2))
+    # There are many, and this is done for every connection: only what is of interest is taken out.
+    while at < end:
+        kind, size = _EXTENSION.unpack_from(message, at)
+        start, at = at + _EXTENSION.size, at + _EXTENSION.size + size
+        if at > end:
+            raise ValueError("the message ends too early")
         if kind == _ALPN:
-            names = _Reader(body.vector(2))
+            names = _Reader(_Reader(message[start:at]).vector(2))
             found = []
             while names.left:
                 found.append(names.vector(1).decode("latin-1"))
             protocols = tuple(found)
         elif kind == _SIGNATURE_ALGORITHMS:
-            numbers = _Reader(body.vector(2))
-            schemes = frozenset(numbers.number(2) for _ in range(numbers.left // 2))
+            schemes = frozenset(_numbers(_Reader(message[start:at]).vector(2)))
         elif kind == _SUPPORTED_VERSIONS:
-            numbers = _Reader(body.vector(1))
-            speaks_tls13 = any(numbers.number(2) == _TLS13 for _ in range(numbers.left // 2))
-        elif kind == _SERVER_NAME and body.left:
-            entries = _Reader(body.vector(2))
+            speaks_tls13 = _TLS13 in _numbers(_Reader(message[start:at]).vector(1))
+        elif kind == _SERVER_NAME and size:
+            entries = _Reader(_Reader(message[start:at]).vector(2))
             if entries.number(1) == _HOST_NAME:
                 server_name = entries.vector(2).decode("latin-1").removesuffix(".").lower()
     return ClientHello(protocols, schemes, speaks_tls13, server_name)
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    return struct.unpack_from(f">{len(data) // 2}H", data)

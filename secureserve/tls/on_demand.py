@@ -8,16 +8,14 @@ and on unix sockets, `waits_without_thread` is False, and the thread that shakes
 
 from __future__ import annotations
 
-import contextlib
-import select
-import socket
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from secureserve.tls.client_hello import parse_client_hello
 from secureserve.tls.engines.base import Want
+from secureserve.tls.peeking import MAX_HELLO_SIZE, client_hello_message, has_ended, peek, rest, wake
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
     from concurrent.futures import Future
 
@@ -25,43 +23,7 @@ if TYPE_CHECKING:
     from secureserve.tls.client_hello import ClientHello
     from secureserve.tls.engines.base import TLSConnection
 
-__all__ = ["DecidedConnection", "client_hello_message", "waits_without_thread"]
-
-_MAX_HELLO_SIZE: Final = 16 * 1024
-"""Bytes. Clients send one or two thousand; whoever sends more gets what the store decides."""
-
-_HANDSHAKE_RECORD: Final = 22
-_CLIENT_HELLO: Final = 1
-_RECORD_HEADER: Final = 5
-_MESSAGE_HEADER: Final = 4
-
-
-def waits_without_thread(sock: socket.socket) -> bool:
-    """Return whether a handshake on this socket can rest until it is decided."""
-    return sys.platform == "linux" and sock.family in {socket.AF_INET, socket.AF_INET6}
-
-
-def client_hello_message(received: bytes) -> bytes | None:
-    """Return the ClientHello message at the start of a connection, or None while it is not all there.
-
-    What is no ClientHello gives the empty string. It may be spread over several records (RFC 8446, 5.1).
-    """
-    message, offset = b"", 0
-    while True:
-        if received[offset : offset + 1] not in {b"", bytes([_HANDSHAKE_RECORD])}:
-            return b""
-        if len(received) < offset + _RECORD_HEADER:
-            return None
-        size = int.from_bytes(received[offset + 3 : offset + _RECORD_HEADER], "big")
-        message += received[offset + _RECORD_HEADER : offset + _RECORD_HEADER + size]
-        offset += _RECORD_HEADER + size
-        if message[:1] not in {b"", bytes([_CLIENT_HELLO])}:
-            return b""
-        whole = _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big")
-        if len(message) >= _MESSAGE_HEADER and len(message) >= whole:
-            return message[:whole]
-        if len(received) < offset:
-            return None
+__all__ = ["DecidedConnection"]
 
 
 class DecidedConnection:
@@ -111,30 +73,29 @@ class DecidedConnection:
         """Go on towards a decision, and return whether there is one."""
         sock = self._connection.sock
         try:
-            # A TLS socket of the standard library forbids peeking; the socket that it is as well does not.
-            received = socket.socket.recv(sock, _MAX_HELLO_SIZE, socket.MSG_PEEK)
+            received = peek(sock)
         except BlockingIOError:
             return False
         except OSError:
             received = b""
         # A socket whose end has been reached is readable for ever: there is nothing more to wait for then.
-        is_over = len(received) in {0, _MAX_HELLO_SIZE} or _has_ended(sock)
+        is_over = len(received) in {0, MAX_HELLO_SIZE} or has_ended(sock)
         if self._answer is None and not self._begin(received, is_over=is_over):
-            _rest(sock, len(received))
+            rest(sock, len(received))
             return False
         answer = self._answer
         if answer is not None and not answer.done() and not is_over:
-            _rest(sock, len(received))
+            rest(sock, len(received))
             if not self._is_awaited:
                 self._is_awaited = True
-                answer.add_done_callback(lambda _answer: _wake(sock))
+                answer.add_done_callback(lambda _answer: wake(sock))
             elif answer.done():
                 # It came just before the mark was set, and lowered what was raised only then.
-                _wake(sock)
+                wake(sock)
             return False
         self._credential = answer.result() if answer is not None and answer.done() else None
         self._is_decided = True
-        _wake(sock)
+        wake(sock)
         return True
 
     def _begin(self, received: bytes, *, is_over: bool) -> bool:
@@ -144,20 +105,3 @@ class DecidedConnection:
         if hello is not None:
             self._answer = self._ask(hello)
         return hello is not None or message is not None or is_over
-
-
-def _rest(sock: socket.socket, arrived: int) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrived + 1)
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Return whether the peer has sent its last."""
-    poll = select.poll()
-    poll.register(sock, select.POLLRDHUP)
-    return bool(poll.poll(0))
-
-
-def _wake(sock: socket.socket) -> None:
-    # It may have been closed meanwhile, for being too slow.
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)

@@ -15,7 +15,7 @@ from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.sources import MemorySource
 from secureserve.managed.server import Server
 from secureserve.tls.client_hello import ClientHello
-from secureserve.tls.on_demand import client_hello_message
+from secureserve.tls.peeking import client_hello_message
 from tests.certificates.test_serving import PATIENCE, Client, application, fingerprint_of
 
 if TYPE_CHECKING:

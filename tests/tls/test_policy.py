@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import stat
@@ -16,7 +15,6 @@ from secureserve.errors import ConfigurationError, HandshakeFailed
 from secureserve.events import Events, KeyLogOpened
 from secureserve.tls.acceptor import TLSAcceptor
 from secureserve.tls.engines import ENGINES, capabilities
-from secureserve.tls.engines import builtin as builtin_engine
 from secureserve.tls.engines.pyopenssl_binding import MISSING
 from secureserve.tls.policy import GROUPS, INTERMEDIATE_CIPHERS, TLS13_CIPHERSUITES, TLSPolicy, TLSVersion
 from tests.tls.lockstep import connected, limited
@@ -311,19 +309,3 @@ def test_public_calls_that_would_replace_the_binding() -> None:
         assert not hasattr(SSL.Context, name)
     for name in ("session_reused", "get_session_reused", "is_session_reused"):
         assert not hasattr(SSL.Connection, name)
-
-
-def test_builtin_without_its_extras(
-    store: CertificateStore, tls_authority: Authority, tls_version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A Python whose ssl shows no ClientHello serves all the same; the table then says what is lost."""
-    monkeypatch.setattr(builtin_engine, "SEES_CLIENT_HELLO", False)
-    assert not capabilities("builtin").acme_challenges
-    client = limited(tls_authority.client_context(), tls_version)
-    client.set_alpn_protocols(["h2"])
-    with connected(TLSAcceptor(store, engine="builtin"), client) as pair:
-        pair.shake_hands()
-        assert pair.server.tls is not None
-        assert pair.server.tls.alpn_protocol is None
-        assert pair.to_server(b"x" * 100) == b"x" * 100
-        assert os.fstat(pair.server.fileno())

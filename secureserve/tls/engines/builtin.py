@@ -1,11 +1,11 @@
 """The engine on the standard library's ssl, on whatever OpenSSL this Python was built with. The only importer of ssl.
 
 Theory of operation: as with the other engine, connections start on a base context, under whose keys session tickets are
-made, and the server-name callback switches each to the context of what it is shown. What a ClientHello offers reaches
-us through the context's message callback; only base contexts have one, so it sees that message and no other. With it a
-client whose protocols we do not speak is refused as RFC 7301 wants, an ACME authority is recognised, and the credential
-that was shown is known where there are two. The callback is ssl's own debugging aid; without it those three are lost
-and everything else works. What a connection reads and writes goes straight to the object under its TLS socket.
+made, and the server-name callback switches each to the context of what it is shown. What a ClientHello offers ssl does
+not tell, so it is looked at before ssl takes it from the socket. That way a client whose protocols we do not speak is
+refused as RFC 7301 wants, an ACME authority is recognised, and the credential that was shown is known where there are
+two. (ssl's message callback shows it too, at the price of the interpreter lock for every message of a handshake.) What
+a connection reads and writes goes straight to the object under its TLS socket.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from secureserve.tls.client_hello import ClientHello, parse_client_hello
 from secureserve.tls.engines import Capabilities
 from secureserve.tls.engines.base import CLOSED, Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
+from secureserve.tls.peeking import peek_hello, wake
 from secureserve.tls.policy import (
     ACME_PROTOCOL,
     DEFAULT_TICKET_LIFETIME,
@@ -58,7 +59,6 @@ __all__ = ["BuiltinConnection", "BuiltinEngine", "capabilities"]
 
 LIBRARY: Final = ssl.OPENSSL_VERSION
 
-SEES_CLIENT_HELLO: Final = hasattr(ssl.SSLContext, "_msg_callback")
 SETS_GROUPS: Final = hasattr(ssl.SSLContext, "set_groups")
 SETS_CIPHERSUITES: Final = hasattr(ssl.SSLContext, "set_ciphersuites")
 
@@ -79,7 +79,6 @@ _VERIFY_MODES: Final = {
 _OP_IGNORE_UNEXPECTED_EOF: Final = 1 << 7
 """OpenSSL's number for it; ssl has a name for it only where it was compiled with OpenSSL 3."""
 _OPTIONS: Final = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-_CLIENT_HELLO: Final = 1
 _DER: Final = 2
 """OpenSSL's number for the encoding; ssl keeps its name for it to itself."""
 
@@ -97,8 +96,8 @@ def capabilities() -> Capabilities:
         chooses_groups=SETS_GROUPS,
         chooses_ciphersuites=SETS_CIPHERSUITES,
         ticket_lifetime=False,
-        refuses_unknown_alpn=SEES_CLIENT_HELLO,
-        acme_challenges=SEES_CLIENT_HELLO,
+        refuses_unknown_alpn=True,
+        acme_challenges=True,
         reports_group=hasattr(ssl.SSLSocket, "group"),
         names_refused_client=False,
         announces_client_ca=False,
@@ -202,8 +201,6 @@ class BuiltinEngine:
     def _new_base(self) -> ssl.SSLContext:
         context = self._new_context(self._policy.alpn_protocols)
         context.sni_callback = _on_server_name
-        if SEES_CLIENT_HELLO:
-            context._msg_callback = _on_message  # type: ignore[attr-defined]  # noqa: SLF001 - see the module's docstring
         return context
 
     def _new_context(self, alpn_protocols: Sequence[str]) -> ssl.SSLContext:
@@ -268,6 +265,8 @@ class BuiltinConnection:
         "_alert",
         "_engine",
         "_is_over",
+        "_is_resting",
+        "_is_strange",
         "_library",
         "_presented",
         "_server_name",
@@ -287,6 +286,8 @@ class BuiltinConnection:
         self._presented: Presented | None = None
         self._alert: str | None = None
         self._is_over = False
+        self._is_strange = True
+        self._is_resting = False
         # What a TLS socket stands on; its own methods do nothing but call this one's. It has it from the start, unless
         # the peer has gone already.
         self._library: Any = getattr(tls_socket, "_sslobj", None) or tls_socket
@@ -309,6 +310,8 @@ class BuiltinConnection:
         """
         if self.tls is not None:
             return None
+        if self._is_strange and not self._meet():
+            return Want.READ
         _HANDSHAKE.connection = self
         try:
             self._tls_socket.do_handshake()
@@ -432,6 +435,20 @@ class BuiltinConnection:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
         self._is_over = True
 
+    def _meet(self) -> bool:
+        """Look at the ClientHello; return whether the handshake can go on."""
+        sock = self._tls_socket
+        message = peek_hello(sock)
+        if message is None:
+            self._is_resting = True
+            return False
+        if self._is_resting:
+            wake(sock)
+        if message:
+            self.hello = parse_client_hello(message)
+        self._is_strange = False
+        return True
+
     def _negotiated(self) -> TLSInfo:
         tls_socket = self._tls_socket
         presented, cipher = self._presented, tls_socket.cipher()
@@ -525,14 +542,6 @@ def _check_possible(policy: TLSPolicy) -> None:
 def _on_server_name(_tls_socket: Any, name: str | None, _context: ssl.SSLContext) -> int | None:
     connection: BuiltinConnection = _HANDSHAKE.connection
     return connection.on_server_name(name)
-
-
-def _on_message(
-    _connection: object, direction: str, _version: object, _content_type: object, message_type: int, data: bytes
-) -> None:
-    connection: BuiltinConnection | None = getattr(_HANDSHAKE, "connection", None)
-    if connection is not None and direction == "read" and message_type == _CLIENT_HELLO and data[:1] == b"\x01":
-        connection.hello = parse_client_hello(data)
 
 
 def _verified_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
