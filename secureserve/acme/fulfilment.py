@@ -37,6 +37,9 @@ PROOF_TIMEOUT: Final = 180.0
 ISSUANCE_TIMEOUT: Final = 180.0
 """Seconds that it may take to issue."""
 
+_PASSING: Final = frozenset({"badNonce", "rateLimited", "serverInternal"})
+"""The problems that say nothing about the order: the same request may succeed later."""
+
 
 class Fulfilment:
     """Brings one order to its end.
@@ -104,7 +107,7 @@ class Fulfilment:
             if status == "pending" and not proved:
                 self._prove(order)
                 proved = True
-                patience = Patience(self._clock, ISSUANCE_TIMEOUT, self._cancelled)
+                patience.renew()
             elif status == "ready" and not asked:
                 taken = self._finalize(order)
                 asked = taken is not None
@@ -118,7 +121,14 @@ class Fulfilment:
 
     def _prove(self, order: messages.Order) -> None:
         patience = Patience(self._clock, PROOF_TIMEOUT, self._cancelled)
-        prover = Prover(self._client, self._solvers, patience, failed=self._failed, progress=self._progress)
+        prover = Prover(
+            self._client,
+            self._pending.names,
+            self._solvers,
+            patience,
+            failed=self._failed,
+            progress=self._progress,
+        )
         prover.prove([str(url) for url in order.authorizations])
         self.worked = prover.worked[-1] if prover.worked else None
 
@@ -131,7 +141,7 @@ class Fulfilment:
         except IssuanceError as error:
             if error.problem_name == "orderNotReady":
                 return None
-            if error.problem_type is not None and error.problem_name != "serverInternal":
+            if error.problem_type is not None and error.problem_name not in _PASSING:
                 self._forget()
             raise
 

@@ -65,8 +65,9 @@ class Prover:
 
     Args:
         client: Speaks to the authority.
+        names: What was ordered.
         solvers: What can answer, the most promising first.
-        patience: How long the authority is waited for.
+        patience: How long the authority is waited for, once all answers are up.
         failed: Name, whether it is its wildcard, and challenge type of proofs that failed before and are not repeated.
         progress: Told what is going on.
     """
@@ -74,6 +75,7 @@ class Prover:
     def __init__(
         self,
         client: Client,
+        names: Sequence[str],
         solvers: Sequence[Solver],
         patience: Patience,
         *,
@@ -81,6 +83,7 @@ class Prover:
         progress: Callable[[str], None],
     ) -> None:
         self._client = client
+        self._names = frozenset(names)
         self._solvers = solvers
         self._patience = patience
         self._failed = failed
@@ -112,6 +115,7 @@ class Prover:
         # All answers are up before the first is looked at: a name and its wildcard share one place in the DNS.
         problems = [(one, problem) for one in waiting if (problem := self._present(one)) is not None]
         if not problems:
+            self._patience.renew()
             for one in waiting:
                 self._answer(one)
             problems = [(one, problem) for one in waiting if (problem := self._outcome(one)) is not None]
@@ -123,6 +127,8 @@ class Prover:
         authorization, _ = self._client.authorization(url)
         body = authorization.body
         name, wildcard = str(body.identifier.value), bool(body.wildcard)
+        if not {name, f"*.{name}"} & self._names:
+            raise IssuanceError(f"{self._client.authority} wants {name!r} proved, which was not ordered.")
         status = body.status.name
         if status == "valid":
             return None

@@ -66,8 +66,13 @@ class Patience:
 
     def __init__(self, clock: Clock, timeout: float, cancelled: threading.Event) -> None:
         self._clock = clock
-        self._deadline = clock.monotonic() + timeout
+        self._timeout = timeout
         self._cancelled = cancelled
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, with all of the time."""
+        self._deadline = self._clock.monotonic() + self._timeout
         self._pause = FIRST_POLL
 
     @property

@@ -19,7 +19,7 @@ from secureserve.acme.storage import FileStorage, Key, Kind
 from secureserve.certificates.development import self_signed_credential
 from secureserve.certificates.issuance import KEY_TYPES, certificate_request, new_key, private_key_pem
 from secureserve.errors import ConfigurationError, IssuanceError, StorageError
-from secureserve.testing import ACMEAuthority, Problem
+from secureserve.testing import ACMEAuthority, ManualClock, Problem
 from secureserve.testing import acme_authority as run_acme_authority
 from tests.acme.conftest import listening_http, listening_tls
 
@@ -318,6 +318,46 @@ def test_challenges_that_nobody_knows(
     wanted = "dns-01 or dns-account-01 or http-01 or quantum-07 or tls-alpn-01 for other.example.test"
     with pytest.raises(IssuanceError, match=f"{wanted}, of which this server can answer nothing"):
         Issuer(authority, storage, [], accept_terms=True).obtain(["other.example.test"])
+
+
+def test_nothing_else_is_proved_than_what_was_ordered(
+    acme_authority: ACMEAuthority, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority that asks for proof of another name gets none."""
+    authorize = acme_authority._authorization
+    monkeypatch.setattr(
+        acme_authority,
+        "_authorization",
+        lambda account, one: authorize(account, {**one, "value": "other.example.test"}),
+    )
+    with pytest.raises(IssuanceError, match=r"wants 'other\.example\.test' proved, which was not ordered"):
+        issuer.obtain([NAME])
+    assert not acme_authority.validation.zone
+
+
+def test_slow_hooks_take_nothing_from_the_authoritys_time(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, zone_solver: DNS01Solver
+) -> None:
+    """How long the authority may take is counted from when the last answer is up."""
+    clock = ManualClock(datetime.now(timezone.utc))
+    acme_authority.validation_patience = 0
+
+    def progress(text: str) -> None:
+        if text.startswith("putting up"):
+            clock.advance(timedelta(hours=1))
+
+    issuer = Issuer(authority, storage, [zone_solver], accept_terms=True, clock=clock)
+    assert len(issuer.obtain([NAME, "other.example.test"], progress=progress).names) == 2
+
+
+@pytest.mark.parametrize("kind", ["rateLimited", "serverInternal"])
+def test_what_may_pass_costs_no_order(acme_authority: ACMEAuthority, issuer: Issuer, kind: str) -> None:
+    """A request for the certificate that is refused for a while is made again for the same order."""
+    acme_authority.fail_next("finalize", Problem(kind, "Later.", status=503))
+    with pytest.raises(IssuanceError, match="Later"):
+        issuer.obtain([NAME])
+    issuer.obtain([NAME])
+    assert len(acme_authority.orders) == 1
 
 
 @pytest.mark.parametrize("names", [[], ["a b.example.test"], [""]])
