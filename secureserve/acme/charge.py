@@ -97,8 +97,8 @@ class Charge:
     """Whether the certificate was valid when it was last looked at, by a clock that may have been set since."""
     is_forced: bool = False
     """Whether somebody asked for an attempt, due or not."""
-    is_new: bool = True
-    """Whether nobody has looked at it yet."""
+    look_at: float = 0.0
+    """When to look what is stored, whatever else there is to do, in monotonic seconds: others may change it."""
     is_busy: bool = False
     failures: int = 0
     last_error: str | None = None
@@ -203,9 +203,8 @@ class Charge:
 
     def due_in(self, *, now: datetime, monotonic: float) -> float:
         """Return in how many seconds there is something to do; 0 or less when there is."""
-        if self.is_new:
-            return 0.0
         return min(
+            self.look_at - monotonic,
             self.attempt_in(now=now, monotonic=monotonic),
             self.poll_in(now=now, monotonic=monotonic),
             self.save_in(monotonic=monotonic),

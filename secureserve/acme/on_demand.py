@@ -125,19 +125,15 @@ class OnDemandSource(CallableSource):
     def _obtain(self, client_hello: Any) -> Credential | None:
         """Have a certificate obtained, and wait for it."""
         name = server_names.normalise(client_hello.server_name)
-        if not self._is_known(name) and not self._admit(name):
+        if not self._steward.source.covers(name) and not self._admit(name):
             return None
         self._steward.add_order([name], is_wanted=lambda: self._is_wanted(name))
         self._steward.wait_until_settled(self.timeout, [name])
         stored = self._stored(name)
         return None if stored is None or not self._steward.is_covered([name]) else stored.credential
 
-    def _is_known(self, name: str) -> bool:
-        with self._names_lock:
-            return name in self._asked
-
     def _admit(self, name: str) -> bool:
-        """Return whether a new name may be served, and count it if so."""
+        """Return whether a name that nobody looks after may have a certificate; count it if it is new."""
         if not self._allows(name, otherwise=False):
             self._logger.log(logging.DEBUG, "not allowed", "no certificate on demand for %s: it is not allowed", name)
             return False

@@ -139,7 +139,7 @@ class Steward:
                 if wanted is None or charge.names == wanted:
                     charge.not_before = 0.0
                     charge.is_forced = charge.is_forced or force
-                    charge.is_new = True
+                    charge.look_at = 0.0
             self._wake.notify_all()
 
     def wake(self) -> None:
@@ -263,7 +263,7 @@ class Steward:
                         due_in = charge.due_in(now=now, monotonic=monotonic)
                         if due_in <= 0:
                             charge.is_busy = True
-                            charge.is_new = False
+                            charge.look_at = monotonic + _LONGEST_NAP
                             return charge
                         nap = min(nap, due_in)
                 self._wake.wait(nap)

@@ -158,16 +158,22 @@ def test_a_function_that_fails(
 
 
 def test_one_order_for_many_handshakes(issuer: HandIssuer, demand: Any) -> None:
-    """However many ask for a new name at once, it is ordered once, and all get it."""
-    source = demand(Guard(), threads=4)
+    """However many ask for a new name at once, it counts once and is ordered once, and all get it."""
+    together = threading.Barrier(4)
+
+    def decide(_name: str) -> bool:
+        together.wait(PATIENCE)
+        return True
+
+    source = demand(decide, threads=4, max_new_names=1)
     issuer.wait_entered()
     issuer.hold()
     answers = [source.ask(ClientHello(server_name=NEW)) for _ in range(12)]
     issuer.wait_entered()
     assert not any(answer.done() for answer in answers)
     issuer.release.set()
-    found = {answer.result(PATIENCE) for answer in answers} - {None}
-    assert [one.names for one in found] == [(NEW,)]
+    found = [answer.result(PATIENCE) for answer in answers]
+    assert [one.names for one in found if one is not None] == [(NEW,)] * 12
     assert [call[0] for call in issuer.calls] == [(NAME,), (NEW,)]
 
 
@@ -278,7 +284,10 @@ def test_let_go_when_not_wanted(stewardship: Stewardship, issuer: HandIssuer, de
     assert stewardship.source.orders == ((NAME,),)
     storage = stewardship.source.storage
     assert [key.names for kind in Kind for key in storage.keys(kind)] == [(NAME,)]
-    if reason == "nobody asks":
+    if reason == "not allowed":
+        assert _ask(source, NEW) is None
+        assert [call[0] for call in issuer.calls].count((NEW,)) == 1
+    else:
         assert source.ask(ClientHello(server_name=NEW)).result(PATIENCE) is not None
 
 

@@ -155,8 +155,15 @@ class TestStart:
         issuer.wait_entered()
         stewardship.steward.stop(0.05)
         assert not ended.is_set()
+        (left,) = [thread for thread in threading.enumerate() if thread.name.startswith("secureserve-acme")]
+        # Nobody else works on these names while it is still at it; when it has done, it is not needed any more.
+        stewardship.steward.start()
         release.set()
         assert ended.wait(PATIENCE)
+        left.join(PATIENCE)
+        assert not left.is_alive()
+        stewardship.settle()
+        assert issuer.most_concurrent == 1
 
     def test_needs_somebody_to_ask(self, make: Any, storage: FileStorage) -> None:
         """A steward without an issuer is a mistake of the program."""
@@ -810,6 +817,13 @@ class TestStorage:
         assert started.served == renewed
         assert started.status.not_after == renewed.not_after
         assert (started.status.state, started.status.failures) == (OrderState.VALID, 0)
+
+    def test_removed_by_somebody(self, started: Stewardship, issuer: HandIssuer, storage: FileStorage) -> None:
+        """A certificate that is gone from the storage, perhaps because it was revoked, is obtained anew in an hour."""
+        storage.delete(Key.certificate(CA, [NAME]))
+        started.advance(HOUR + MINUTE)
+        assert issuer.calls[1:] == [((NAME,), None)]
+        assert Key.certificate(CA, [NAME]) in storage.keys(Kind.CERTIFICATE)
 
     def test_renewed_while_we_came_to_it(self, make: Any, issuer: HandIssuer, storage: FileStorage) -> None:
         """What another process has obtained between our look and our lock is taken over as well."""
