@@ -46,8 +46,10 @@ def acknowledged(sock: socket.socket, sent: int) -> int:
         sent: How many were sent, for a system that only tells how many it still holds.
     """
     with contextlib.suppress(OSError):
-        (count,) = _COUNT.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE), _BYTES_ACKED)
-        return int(count)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+        # Kernels before 4.1 do not count them, and some that only look like Linux always say 0.
+        if len(info) == _INFO_SIZE and (count := _COUNT.unpack_from(info, _BYTES_ACKED)[0]):
+            return int(count)
     with contextlib.suppress(OSError, ValueError):
         (held,) = _NUMBER.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_NUMBER.size)))
         return sent - int(held)
