@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["ClientHello", "parse_client_hello"]
 
@@ -23,6 +26,8 @@ _ALPN: Final = 16
 _SUPPORTED_VERSIONS: Final = 43
 _TLS13: Final = 0x0304
 _HOST_NAME: Final = 0
+_OF_INTEREST: Final = frozenset({_SERVER_NAME, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS})
+_TOO_SHORT: Final = "the message ends too early"
 
 _ECDSA_SCHEMES: Final = frozenset({0x0403, 0x0503, 0x0603})
 """ecdsa_secp256r1_sha256, ecdsa_secp384r1_sha384, ecdsa_secp521r1_sha512 (RFC 8446, 4.2.3)."""
@@ -69,64 +74,52 @@ def parse_client_hello(message: bytes) -> ClientHello | None:
         return None
 
 
-class _Reader:
-    """Takes bytes from the front of a message; ValueError where it ends too early."""
-
-    __slots__ = ("_data", "_offset")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._offset = 0
-
-    @property
-    def left(self) -> int:
-        """How many octets are left."""
-        return len(self._data) - self._offset
-
-    def take(self, size: int) -> bytes:
-        """Return the next octets."""
-        if size > self.left:
-            raise ValueError("the message ends too early")
-        start, self._offset = self._offset, self._offset + size
-        return self._data[start : self._offset]
-
-    def number(self, size: int) -> int:
-        """Return the next octets as a number."""
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, length_size: int) -> bytes:
-        """Return a vector with its length in front (RFC 8446, 3.4)."""
-        return self.take(self.number(length_size))
-
-
 def _parse_extensions(message: bytes, at: int, end: int) -> ClientHello:
     if end > len(message):
-        raise ValueError("the message ends too early")
+        raise ValueError(_TOO_SHORT)
     protocols: tuple[str, ...] = ()
     schemes: frozenset[int] = frozenset()
     speaks_tls13 = False
     server_name: str | None = None
     # There are many, and this is done for every connection: only what is of interest is taken out.
+    unpack = _EXTENSION.unpack_from
     while at < end:
-        kind, size = _EXTENSION.unpack_from(message, at)
-        start, at = at + _EXTENSION.size, at + _EXTENSION.size + size
+        kind, size = unpack(message, at)
+        start = at + 4
+        at = start + size
         if at > end:
-            raise ValueError("the message ends too early")
+            raise ValueError(_TOO_SHORT)
+        if kind not in _OF_INTEREST:
+            continue
+        body = message[start:at]
         if kind == _ALPN:
-            names = _Reader(_Reader(message[start:at]).vector(2))
-            found = []
-            while names.left:
-                found.append(names.vector(1).decode("latin-1"))
-            protocols = tuple(found)
+            protocols = tuple(_names(_vector(body, 0, 2)))
         elif kind == _SIGNATURE_ALGORITHMS:
-            schemes = frozenset(_numbers(_Reader(message[start:at]).vector(2)))
+            schemes = frozenset(_numbers(_vector(body, 0, 2)))
         elif kind == _SUPPORTED_VERSIONS:
-            speaks_tls13 = _TLS13 in _numbers(_Reader(message[start:at]).vector(1))
-        elif kind == _SERVER_NAME and size:
-            entries = _Reader(_Reader(message[start:at]).vector(2))
-            if entries.number(1) == _HOST_NAME:
-                server_name = entries.vector(2).decode("latin-1").removesuffix(".").lower()
+            speaks_tls13 = _TLS13 in _numbers(_vector(body, 0, 1))
+        elif body:
+            entries = _vector(body, 0, 2)
+            if entries[0] == _HOST_NAME:
+                server_name = _vector(entries, 1, 2).decode("latin-1").removesuffix(".").lower()
     return ClientHello(protocols, schemes, speaks_tls13, server_name)
+
+
+def _vector(data: bytes, at: int, length_size: int) -> bytes:
+    """Return a vector with its length in front (RFC 8446, 3.4); ValueError where the data ends too early."""
+    start = at + length_size
+    end = start + int.from_bytes(data[at:start], "big")
+    if end > len(data):
+        raise ValueError(_TOO_SHORT)
+    return data[start:end]
+
+
+def _names(data: bytes) -> Iterator[str]:
+    at = 0
+    while at < len(data):
+        name = _vector(data, at, 1)
+        yield name.decode("latin-1")
+        at += 1 + len(name)
 
 
 def _numbers(data: bytes) -> tuple[int, ...]:
