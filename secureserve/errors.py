@@ -278,6 +278,7 @@ class IssuanceError(SecureServeError):
         subproblems: Its ``subproblems``, each with an ``identifier``.
         remedy: The part of the message that says what to do, as a sentence.
         retry_after: Seconds that the authority asks us to wait (RFC 8555, 6.6); None where it does not say.
+        is_passing: Whether the same may well succeed later though nobody has changed anything; None goes by the others.
     """
 
     def __init__(
@@ -289,12 +290,15 @@ class IssuanceError(SecureServeError):
         subproblems: Sequence[dict[str, Any]] = (),
         remedy: str = "",
         retry_after: float | None = None,
+        is_passing: bool | None = None,
     ) -> None:
         self.problem_type = problem_type
         self.detail = detail
         self.subproblems = tuple(subproblems)
         self.remedy = remedy
         self.retry_after = retry_after
+        passes = retry_after is not None or self.problem_name in {"rateLimited", "serverInternal", "badNonce"}
+        self.is_passing = passes if is_passing is None else is_passing
         super().__init__(message)
 
     @property

@@ -149,7 +149,9 @@ class Fulfilment:
         if not patience.pause(f"waiting for {self._authority} to issue", wait):
             remedy = "The order stays, and is gone on with at the next attempt."
             raise IssuanceError(
-                f"{self._authority} took too long to issue a certificate for {self._shown}. {remedy}", remedy=remedy
+                f"{self._authority} took too long to issue a certificate for {self._shown}. {remedy}",
+                remedy=remedy,
+                is_passing=True,
             )
 
     def _failure(self, order: messages.Order) -> IssuanceError:

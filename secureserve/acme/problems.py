@@ -144,7 +144,7 @@ def response_error(authority: object, doing: str, response: requests.Response, c
         remedy = "Check that acme_directory is the URL of an ACME directory."
     else:
         remedy = "It seems to be down for a while: try again later."
-    return _plain(said, remedy, retry_after=wait)
+    return _plain(said, remedy, retry_after=wait, is_passing=None if response.status_code in _CLIENT_ERRORS else True)
 
 
 def retry_after_seconds(value: str | None, clock: Clock) -> float | None:
@@ -199,8 +199,10 @@ def translated(authority: object, doing: str, clock: Clock) -> Generator[None]:
         raise _nonsense(authority, doing, error) from error
 
 
-def _plain(message: str, remedy: str, *, retry_after: float | None = None) -> IssuanceError:
-    return IssuanceError(f"{message} {remedy}", remedy=remedy, retry_after=retry_after)
+def _plain(
+    message: str, remedy: str, *, retry_after: float | None = None, is_passing: bool | None = None
+) -> IssuanceError:
+    return IssuanceError(f"{message} {remedy}", remedy=remedy, retry_after=retry_after, is_passing=is_passing)
 
 
 def _unreachable(authority: object, doing: str, error: requests.exceptions.RequestException) -> IssuanceError:
@@ -211,7 +213,7 @@ def _unreachable(authority: object, doing: str, error: requests.exceptions.Reque
     else:
         why = _root_text(error)
     remedy = "Check that it is up, that acme_directory is right, and that this machine may connect to it."
-    return _plain(f"{authority} cannot be reached ({doing}): {why.rstrip('.')}.", remedy)
+    return _plain(f"{authority} cannot be reached ({doing}): {why.rstrip('.')}.", remedy, is_passing=True)
 
 
 def _nonsense(authority: object, doing: str, error: Exception) -> IssuanceError:

@@ -193,7 +193,9 @@ class Prover:
 
     def _too_late(self, one: _Pending) -> IssuanceError:
         remedy = "The order stays, and is gone on with at the next attempt."
-        return IssuanceError(f"{self._client.authority} took too long to look at {one.shown}. {remedy}", remedy=remedy)
+        return IssuanceError(
+            f"{self._client.authority} took too long to look at {one.shown}. {remedy}", remedy=remedy, is_passing=True
+        )
 
     def _problem(self, authorization: messages.AuthorizationResource) -> IssuanceError:
         """Return what an authority found wrong with a proof."""

@@ -25,9 +25,6 @@ FAILED: Final = 1
 TRY_LATER: Final = 75
 """The exit status when the same may succeed later: nobody answered, or asked to wait (EX_TEMPFAIL of sysexits.h)."""
 
-_PASSING: Final = frozenset({"rateLimited", "serverInternal", "badNonce"})
-"""Problems (RFC 8555, 6.7) that pass by themselves."""
-
 
 class Result(str, enum.Enum):
     """What came of it."""
@@ -133,8 +130,4 @@ def exit_status(outcomes: Iterable[Outcome]) -> int:
 
 def failure_status(error: SecureServeError) -> int:
     """Return the exit status of a command that failed like this."""
-    if not isinstance(error, IssuanceError):
-        return FAILED
-    unanswered = error.problem_type is None and isinstance(error.__cause__, OSError)
-    passes = error.problem_name in _PASSING or error.retry_after is not None or unanswered
-    return TRY_LATER if passes else FAILED
+    return TRY_LATER if isinstance(error, IssuanceError) and error.is_passing else FAILED
