@@ -217,14 +217,7 @@ class Listener:
                 if error.errno in _CLOSED:
                     return AcceptOutcome(connections, AcceptStatus.CLOSED, 0, aborted)
                 raise
-            try:
-                sock.setblocking(False)
-                if self._is_inet and self._nodelay:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError:
-                sock.close()
-                aborted += 1
-                continue
+            sock.setblocking(False)
             connections.append((sock, _peer_address(peer) if self._is_inet else ("", 0)))
         return AcceptOutcome(connections, AcceptStatus.MORE, 0, aborted)
 
@@ -344,6 +337,9 @@ def describe_socket(sock: socket.socket) -> str:
 def _own(listener: Listener) -> Listener:
     listener.sock.setblocking(False)
     listener.sock.set_inheritable(False)
+    if not listener.is_unix:
+        # Accepted sockets have it from here: set on each, it would be one more system call for every connection.
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, listener._nodelay)  # noqa: SLF001 - as above
     return listener
 
 

@@ -269,20 +269,6 @@ class TestAccepting:
             outcome = listener.accept_many(4)
             assert (outcome.aborted, outcome.status) == (4, AcceptStatus.MORE)
 
-    def test_a_connection_that_dies_while_it_is_set_up_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A socket that takes no option any more is closed and counted, and costs nothing else."""
-
-        def broken(*_: object) -> None:
-            raise OSError(errno.EINVAL, "Invalid argument")
-
-        with listening((LOOPBACK, 0)) as listener, connect(listener) as client:
-            select.select([listener], [], [], 10)
-            monkeypatch.setattr(socket.socket, "setsockopt", broken)
-            outcome = listener.accept_many(5)
-            monkeypatch.undo()
-            assert (outcome.connections, outcome.aborted) == ([], 1)
-            assert client.recv(1) == b""
-
     def test_a_closed_listener_accepts_nobody(self) -> None:
         """Accepting after close is an answer as well."""
         with listening((LOOPBACK, 0)) as listener:
