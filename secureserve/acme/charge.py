@@ -131,7 +131,6 @@ class Charge:
         self.obtained_at = monotonic
         self.not_before = monotonic + renewal.success_pause(lifetime, self.hasty)
         self.to_rehearse.clear()
-        self.paused.clear()
         self.is_forced = False
         self.clear_failures()
 

@@ -311,14 +311,16 @@ def test_configured_after_all(stewardship: Stewardship, issuer: HandIssuer, dema
 
 
 def test_hopeless_names_are_let_go(stewardship: Stewardship, issuer: HandIssuer, demand: Any) -> None:
-    """A name that cannot be obtained is tried for a day after it was last asked for."""
-    source = demand(Guard(), max_names=1)
+    """A name that cannot be obtained is tried for a day after it was last asked for; then there is room for another."""
+    source = demand(Guard("other.example.test"), max_names=1)
     issuer.outcomes = [unreachable() for _ in range(100)]
     assert _ask(source, NEW) is None
     for _ in range(60):
         stewardship.advance(HOUR)
     assert stewardship.source.orders == ((NAME,),)
     assert len(issuer.calls) < 12
+    issuer.outcomes = []
+    assert _ask(source, "other.example.test") is not None
 
 
 def test_real_handshakes(tls_authority: TestAuthority, storage: FileStorage, engine: str, tls_version: str) -> None:

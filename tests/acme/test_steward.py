@@ -526,6 +526,20 @@ class TestStaging:
         assert (len(issuer.calls), len(staging.calls)) == (2, 1)
         stewardship.log.wait_for(CertificateObtained)
 
+    def test_staging_has_limits_too(self, make: Any, issuer: HandIssuer, staging: HandIssuer) -> None:
+        """While staging wants no request, an order that was refused is not made without a trial."""
+        issuer.outcomes = [problem(), problem()]
+        staging.outcomes = [problem("rateLimited", retry_after=2 * renewal.HOUR)]
+        stewardship = make()
+        stewardship.steward.start()
+        stewardship.settle()
+        stewardship.advance(MINUTE)
+        assert (len(issuer.calls), len(staging.calls)) == (2, 1)
+        stewardship.advance(HOUR)
+        assert (len(issuer.calls), len(staging.calls)) == (2, 1)
+        stewardship.advance(HOUR)
+        assert (len(issuer.calls), len(staging.calls)) == (3, 2)
+
     def test_a_trial_counts_until_the_next_refusal(self, make: Any, issuer: HandIssuer, staging: HandIssuer) -> None:
         """What staging has issued need not be tried again because the real authority was away just then."""
         issuer.outcomes = [problem(), unreachable(), unreachable()]
@@ -573,6 +587,18 @@ class TestSeveralAuthorities:
         stewardship.advance(60 * DAY)
         assert issuer.calls[1:] == [((NAME,), None)]
         assert len(other.calls) == 1
+
+    def test_a_refusal_of_long_ago(
+        self, make: Any, issuer: HandIssuer, other: HandIssuer, tls_authority: TestAuthority, clock: ManualClock
+    ) -> None:
+        """What the first refused before the second issued is not tried at staging when it comes to the renewal."""
+        issuer.twin = HandIssuer(tls_authority, clock, STAGING)
+        issuer.outcomes = [problem()]
+        stewardship = make(issuer, other)
+        stewardship.steward.start()
+        stewardship.settle()
+        stewardship.advance(60 * DAY)
+        assert (len(issuer.calls), len(other.calls), len(issuer.twin.calls)) == (2, 1, 0)
 
     def test_one_that_is_to_be_left_alone(self, make: Any, issuer: HandIssuer, other: HandIssuer) -> None:
         """While the first wants no request, only the second is asked."""

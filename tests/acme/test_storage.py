@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -340,6 +341,20 @@ class TestLock:
             thread.join(PATIENCE)
         assert most == [1] * 80
         assert list((storage.directory / "locks").iterdir()) == []
+
+    def test_the_file_that_was_removed(self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever opened the file before another let go of it and removed it locks the one that is there now."""
+        flock, calls = fcntl.flock, []
+
+        def too_late(descriptor: int, operation: int) -> None:
+            flock(descriptor, operation)
+            calls.append(operation)
+            if len(calls) == 1:
+                next((storage.directory / "locks").iterdir()).unlink()
+
+        monkeypatch.setattr(fcntl, "flock", too_late)
+        with storage.lock(NAMES) as first, storage.lock(NAMES) as second:
+            assert (first, second) == (True, False)
 
     def test_waiting(self, storage: FileStorage) -> None:
         """Whoever waits gets it when it is let go."""
