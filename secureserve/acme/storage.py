@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from secureserve.acme import lock_file
 from secureserve.acme.keys import Key, Kind, canonical_names
 from secureserve.certificates import files
 from secureserve.errors import ConfigurationError, StorageError
@@ -32,6 +32,9 @@ _LOGGER: Final = logging.getLogger("secureserve.error")
 
 _OTHERS: Final = 0o077
 """What the group and everybody else may do."""
+
+_OLD: Final = 3600.0
+"""Seconds after which a file that was not put in place never will be."""
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -117,7 +120,7 @@ class FileStorage:
         return str(self.directory)
 
     def prepare(self) -> None:
-        """Make the directory, and make sure that we can use it and that nobody else can.
+        """Make the directory, make sure that we can use it and nobody else can, and clear away what a crash has left.
 
         Raises:
             ConfigurationError: It cannot be used, or something in it is open to others.
@@ -125,8 +128,8 @@ class FileStorage:
         try:
             if self.directory.is_dir() and any(self.directory.iterdir()):
                 self._require_private()
-            with _probe(self._private(self.directory)):
-                pass
+            with _probe(self._private(self.directory)) as now:
+                self._clear_away(now - _OLD)
         except StorageError as error:
             raise ConfigurationError("acme_storage", str(self.directory), "cannot be used", str(error)) from error
         except OSError as error:
@@ -225,7 +228,7 @@ class FileStorage:
         path = self.directory / _LOCKS_FOLDER / f"{_slug(_locked(names))}.lock"
         try:
             self._private(path.parent)
-            descriptor = _acquire(path, wait=wait)
+            descriptor = lock_file.acquire(path, wait=wait)
         except OSError as error:
             raise _error("lock", path, error) from error
         if descriptor is None:
@@ -234,9 +237,7 @@ class FileStorage:
         try:
             yield True
         finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(descriptor)
+            lock_file.release(path, descriptor)
 
     def paths(self) -> Sequence[Path]:
         """Return where certificates are and where others would appear."""
@@ -273,6 +274,13 @@ class FileStorage:
         files.make_private_directory(directory)
         return directory
 
+    def _clear_away(self, before: float) -> None:
+        for folder in self._authority_folders():
+            for place in (folder, *_folders(folder)):
+                for path in place.iterdir():
+                    if _is_leftover(path, before):
+                        path.unlink()
+
     def _require_private(self) -> None:
         _require_own(self.directory)
         for folder in self._authority_folders():
@@ -286,6 +294,11 @@ class FileStorage:
 _AUTHORITY_FILE: Final = "authority"
 _NAMES_FILE: Final = "names"
 _LOCKS_FOLDER: Final = "locks"
+
+
+def _is_leftover(path: Path, before: float) -> bool:
+    """Return whether a file was being written by a process that has long ended: it may hold a key."""
+    return path.name.startswith(".") and path.suffix == ".new" and path.stat().st_mtime < before
 
 
 def _locked(names: Iterable[str]) -> Sequence[str]:
@@ -347,43 +360,13 @@ def _require_own(path: Path, *, is_read: bool = False) -> None:
         )
 
 
-def _acquire(path: Path, *, wait: bool) -> int | None:
-    """Return the descriptor of a lock file that is ours; None when it is somebody else's.
-
-    Whoever lets go removes the file, so the one that was locked may be another than the one that is there now.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_at(descriptor, path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                os.fsync(descriptor)
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 @contextlib.contextmanager
-def _probe(directory: Path) -> Iterator[None]:
-    """Write a file and remove it again."""
+def _probe(directory: Path) -> Iterator[float]:
+    """Write a file and remove it again; the value is what time it is by the disk."""
     path = directory / f".probe-{os.getpid()}"
     try:
         files.write_atomically(path, b"\n")
-        yield
+        yield path.stat().st_mtime
     finally:
         with contextlib.suppress(OSError):
             path.unlink()

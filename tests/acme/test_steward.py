@@ -772,7 +772,7 @@ class TestStorage:
     def test_no_room(self, make: Any, issuer: HandIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without room for the result nobody is asked for one; when there is room again, somebody is."""
         with monkeypatch.context() as patch:
-            patch.setattr("secureserve.acme.storage.os.fsync", _full)
+            patch.setattr("os.fsync", _full)
             stewardship = make()
             stewardship.steward.start()
             stewardship.settle()
@@ -1000,6 +1000,17 @@ def test_in_a_server(make: Any, issuer: HandIssuer, clock: ManualClock) -> None:
 def test_nothing_sleeps() -> None:
     """What waits, waits for a condition: no module of this part sleeps."""
     package = Path(renewal.__file__).parent
-    modules = ("announcer", "attempts", "caretaker", "charge", "keys", "on_demand", "renewal", "source", "steward")
+    modules = (
+        "announcer",
+        "attempts",
+        "caretaker",
+        "charge",
+        "keys",
+        "lock_file",
+        "on_demand",
+        "renewal",
+        "source",
+        "steward",
+    )
     for module in (*modules, "storage", "stored"):
         assert "sleep" not in (package / f"{module}.py").read_text(encoding="utf-8")

@@ -290,6 +290,46 @@ def test_a_failure_half_way_leaves_the_old(storage: FileStorage, monkeypatch: py
     assert not [path for path in _tree(storage) if path.name.startswith(".")]
 
 
+def test_killed_while_writing(storage: FileStorage) -> None:
+    """A process that is killed while it replaces something leaves the old or the new, whole."""
+    key = Key.certificate(CA, NAMES)
+    program = (
+        "import sys\n"
+        "from secureserve.acme.storage import FileStorage, Key\n"
+        "storage = FileStorage(sys.argv[1])\n"
+        "while True:\n"
+        "    for letter in (b'a', b'b'):\n"
+        f"        storage.put(Key.certificate({CA!r}, {NAMES!r}), letter * 200_000)\n"
+        "        print('.', end='', flush=True)\n"
+    )
+    for writes in (1, 2, 5):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(storage.directory)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(writes) == "." * writes
+            process.kill()
+        found = storage.get(key)
+        assert found in (b"a" * 200_000, b"b" * 200_000)
+    storage.prepare()
+
+
+def test_what_a_crash_has_left(storage: FileStorage) -> None:
+    """Files that were never put in place, which may hold keys, are gone after the next start, but not those of now."""
+    key = Key.certificate(CA, NAMES)
+    storage.put(key, b"1")
+    place = storage.path_of(key).parent
+    old, new = place / ".certificate.pem.abc.new", place.parent / ".account.json.def.new"
+    for path in (old, new):
+        path.write_bytes(b"key")
+        path.chmod(0o600)
+    os.utime(old, (0, 0))
+    storage.prepare()
+    assert not old.exists()
+    assert new.exists()
+    assert storage.get(key) == b"1"
+
+
 def test_too_large_to_be_one_of_ours(storage: FileStorage) -> None:
     """A file beyond all measure is not read."""
     key = Key.account(CA)
