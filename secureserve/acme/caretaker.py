@@ -26,7 +26,7 @@ __all__ = ["Caretaker"]
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
-_OTHERS_TIME: Final = 5.0
+_OTHERS_TIME: Final = 2.0
 """Seconds between looks what came of the attempt of another process, which holds the lock meanwhile."""
 
 

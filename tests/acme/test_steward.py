@@ -876,6 +876,48 @@ class LateStorage(FileStorage):
             yield held
 
 
+PROGRAM = """
+import sys
+
+from secureserve.acme.authorities import Authority
+from secureserve.acme.source import ACMESource
+from secureserve.acme.steward import Steward
+from secureserve.acme.storage import FileStorage
+from secureserve.certificates.development import self_signed_credential
+
+directory, name, orders = sys.argv[1:]
+
+
+class Issuer:
+    authority = Authority("ca", "https://ca.example.test/directory")
+
+    def obtain(self, names, *, replaces=None, progress=None, cancelled=None):
+        with open(orders, "a") as file:
+            file.write("an order\\n")
+        cancelled.wait(0.2)
+        return self_signed_credential(names)
+
+    def settle(self, names):
+        pass
+
+    def staging(self):
+        return None
+
+    def renewal_information(self, credential):
+        return None
+
+
+source = ACMESource([[name]], FileStorage(directory), authorities=[Issuer.authority.directory_url])
+steward = Steward(source, [Issuer()])
+print("ready", flush=True)
+sys.stdin.readline()
+steward.start()
+assert steward.wait_until_covered(30)
+print(source.load()[0].fingerprint)
+steward.stop()
+"""
+
+
 def _full(_descriptor: int) -> None:
     raise OSError(28, "No space left on device")
 
@@ -900,6 +942,36 @@ class TestTogether:
         assert stewards[0].served == stewards[1].served
         assert not stewards[0].source.is_placeholder(stewards[0].served)
         assert sum(len(each.log.of(CertificateObtained)) for each in stewards) == 1
+
+    def test_three_processes(self, storage: FileStorage, tmp_path: Path) -> None:
+        """Real processes that start at once obtain once, and all have the one certificate."""
+        orders = tmp_path / "orders"
+        orders.touch()
+        program = tmp_path / "program.py"
+        program.write_text(PROGRAM)
+        with contextlib.ExitStack() as running:
+            processes = [
+                running.enter_context(
+                    subprocess.Popen(
+                        [sys.executable, str(program), str(storage.directory), NAME, str(orders)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+                for _ in range(3)
+            ]
+            for process in processes:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            fingerprints = {process.communicate(timeout=PATIENCE)[0] for process in processes}
+        assert len(fingerprints) == 1
+        assert fingerprints != {""}
+        assert len(orders.read_text().splitlines()) == 1
 
     def test_a_process_that_is_killed(self, make: Any, issuer: HandIssuer, storage: FileStorage) -> None:
         """While another process has the order, we wait; when it is killed, we go on at the next look."""
