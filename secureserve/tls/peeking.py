@@ -8,7 +8,6 @@ on unix sockets, `can_rest` is False.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import sys
 from typing import Final
@@ -18,6 +17,8 @@ __all__ = ["MAX_HELLO_SIZE", "can_rest", "client_hello_message", "has_ended", "p
 MAX_HELLO_SIZE: Final = 16 * 1024
 """Bytes. Clients send one or two thousand; of whoever sends more nothing is looked at."""
 
+_ENDED: Final = frozenset({7, 8})
+"""Linux's TCP_CLOSE and TCP_CLOSE_WAIT."""
 _HANDSHAKE_RECORD: Final = 22
 _CLIENT_HELLO: Final = 1
 _RECORD_HEADER: Final = 5
@@ -91,7 +92,5 @@ def wake(sock: socket.socket) -> None:
 
 
 def has_ended(sock: socket.socket) -> bool:
-    """Return whether the peer has sent its last: such a socket is readable for ever."""
-    poll = select.poll()
-    poll.register(sock, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    """Return whether the peer of a socket that can rest has sent its last: such a socket is readable for ever."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _ENDED
