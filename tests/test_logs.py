@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import json
 import logging
+import os
+import select
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 import pytest
 
@@ -29,7 +36,6 @@ from secureserve.rate_limit import RateLimitedLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 RECORD = AccessRecord(
     remote_addr="192.0.2.7",
@@ -389,40 +395,157 @@ def test_a_stream_that_fails_costs_no_response(
     assert "Logging error" in capsys.readouterr().err
 
 
-def test_lines_are_whole_and_there_at_once(tmp_path: Path) -> None:
-    """What many threads write to a file is whole lines, each in the file as soon as its response is done."""
-    path = tmp_path / "access.log"
+@contextlib.contextmanager
+def logging_to(stream: TextIO) -> Iterator[tuple[AccessLog, logging.StreamHandler[TextIO]]]:
+    """Offer an access log whose only handler writes to a stream."""
     logger = logging.getLogger("tests.file")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter())
-    logger.addHandler(handler)
-    log = AccessLog(logger)
-    seen: list[bool] = []
+    logger.handlers[:] = [handler]
+    try:
+        yield AccessLog(logger), handler
+    finally:
+        logger.handlers.clear()
 
-    def write(number: int) -> None:
-        for count in range(100):
-            target = f"/{number}/{count}/" + "x" * 1000
-            write_as_connection(log, replace(RECORD, target=target))
-            if count == 99:
-                seen.append(target in path.read_text())
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    logger.removeHandler(handler)
-    handler.close()
-    assert seen == [True] * 4
-    written = path.read_text().splitlines()
-    expected = [
-        format_combined(replace(RECORD, target=f"/{number}/{count}/" + "x" * 1000))
-        for number in range(4)
-        for count in range(100)
+def write_many(log: AccessLog, *, threads: int = 4, lines: int = 100, size: int = 1000) -> list[str]:
+    """Write from several threads at once, and return what is to be there then, sorted."""
+    records = [
+        [replace(RECORD, target=f"/{thread}/{number}/" + "x" * size) for number in range(lines)]
+        for thread in range(threads)
     ]
-    assert sorted(written) == sorted(expected)
+
+    def write(own: list[AccessRecord]) -> None:
+        for record in own:
+            write_as_connection(log, record)
+
+    writers = [threading.Thread(target=write, args=(own,)) for own in records]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=30)
+    return sorted(format_combined(record) for own in records for record in own)
+
+
+@pytest.mark.parametrize("size", [10, 1500], ids=["short", "long"])
+def test_lines_from_many_threads_are_whole(tmp_path: Path, size: int) -> None:
+    """What many threads write to a file are whole lines, each once."""
+    path = tmp_path / "access.log"
+    with path.open("w") as stream, logging_to(stream) as (log, _):
+        expected = write_many(log, size=size)
+        assert sorted(path.read_text().splitlines()) == expected
+
+
+def test_a_line_is_there_at_once_and_after_what_was_printed_before(tmp_path: Path) -> None:
+    """A line is in the file when its response is done, and what the program wrote before it stands before it."""
+    path = tmp_path / "access.log"
+    with path.open("w") as stream, logging_to(stream) as (log, _):
+        for _ in range(2):
+            stream.write("printed\n")
+            write_as_connection(log, RECORD)
+            assert path.read_text().endswith(f"printed\n{format_combined(RECORD)}\n")
+
+
+def test_a_pipe_ends_when_its_stream_is_closed() -> None:
+    """Whoever reads the log from a pipe gets whole lines, long ones too, and its end."""
+    reader, writer = os.pipe()
+    received: list[bytes] = []
+
+    def read() -> None:
+        with io.FileIO(reader) as pipe:
+            received.append(pipe.readall())
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    long = replace(RECORD, target="/" + "é" * 2000)
+    with io.TextIOWrapper(io.BufferedWriter(io.FileIO(writer, "w"))) as stream, logging_to(stream) as (log, _):
+        write_as_connection(log, long)
+        expected = write_many(log, lines=20)
+    reading.join(timeout=30)
+    assert not log.logger.handlers
+    first, *rest = received[0].decode().splitlines()
+    assert first == format_combined(long)
+    assert len(first) > select.PIPE_BUF
+    assert sorted(rest) == expected
+
+
+def test_standard_output_gets_whole_lines_after_what_was_printed() -> None:
+    """Lines that threads write to standard output, a pipe here, are whole, and what was printed comes before them."""
+    program = (
+        "import sys, threading\n"
+        "from secureserve.logs import AccessLog, configure\n"
+        "configure(access=sys.stdout)\n"
+        "print('printed')\n"
+        "def write(name):\n"
+        "    connection = AccessLog().connection('192.0.2.7', None)\n"
+        "    for number in range(100):\n"
+        "        connection.write(began=0.0, method='GET', target=f'/{name}/{number}', protocol='HTTP/1.1',\n"
+        "                         status=200, bytes_sent=0, duration=0.0, fields={})\n"
+        "threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    printed, *lines = done.stdout.splitlines()
+    assert printed == "printed"
+    expected = [f'"GET /{name}/{number} HTTP/1.1"' for name in range(4) for number in range(100)]
+    assert sorted(line[line.index('"') : line.index('" 200') + 1] for line in lines) == sorted(expected)
+    assert {line.partition(" 200 ")[2] for line in lines} == {'0 "-" "-" - - - "-" "-"'}
+
+
+@pytest.mark.parametrize("kind", ["gzip", "utf-16", "utf-8-sig"])
+def test_a_stream_that_changes_what_it_is_given_gets_every_line(tmp_path: Path, kind: str) -> None:
+    """A compressed log, and one in another encoding, hold what their streams make of the lines."""
+    path = tmp_path / "access.log"
+    encoding = "utf-8" if kind == "gzip" else kind
+    binary = cast("BinaryIO", gzip.GzipFile(path, "w") if kind == "gzip" else path.open("wb"))
+    with io.TextIOWrapper(binary, encoding=encoding) as stream, logging_to(stream) as (log, _):
+        for _ in range(2):
+            write_as_connection(log, RECORD)
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if kind == "gzip" else content).decode(encoding)
+    assert text == f"{format_combined(RECORD)}\n" * 2
+
+
+def count_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_line_is_lost_while_the_log_is_opened_anew(tmp_path: Path) -> None:
+    """While files take each other's place, every line is in one of them, and no descriptor is left behind."""
+    done = threading.Event()
+    written: list[str] = []
+
+    def write(log: AccessLog, thread: int) -> None:
+        number = 0
+        while number < 10 or not done.is_set():
+            record = replace(RECORD, target=f"/{thread}/{number}")
+            write_as_connection(log, record)
+            written.append(format_combined(record))
+            number += 1
+
+    before = count_descriptors()
+    paths = [tmp_path / str(number) for number in range(20)]
+    with logging_to(paths[0].open("w")) as (log, handler):
+        writers = [threading.Thread(target=write, args=(log, thread)) for thread in range(4)]
+        for writer in writers:
+            writer.start()
+        for path in paths[1:]:
+            fresh = path.open("w")
+            handler.acquire()
+            former, handler.stream = handler.stream, fresh
+            former.close()
+            handler.release()
+        done.set()
+        for writer in writers:
+            writer.join(timeout=30)
+        handler.stream.close()
+    assert sorted(line for path in paths for line in path.read_text().splitlines()) == sorted(written)
+    del log, writers, writer
+    assert count_descriptors() <= before
 
 
 def test_an_unknown_format_is_refused() -> None:

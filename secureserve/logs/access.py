@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from secureserve.logs.direct import DirectWriter
 from secureserve.logs.lines import ACCESS_LOGGER, LineFormatter, LogFormat
 from secureserve.logs.responses import FORMATS, AccessRecord, format_record
 
@@ -37,7 +38,7 @@ class AccessLog:
         log_format: How.
     """
 
-    __slots__ = ("_format", "logger")
+    __slots__ = ("_format", "_writer", "logger")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class AccessLog:
     ) -> None:
         self.logger = logging.getLogger(ACCESS_LOGGER) if logger is None else logger
         self._format = FORMATS[LogFormat(log_format)]
+        self._writer = DirectWriter()
 
     @property
     def enabled(self) -> bool:
@@ -72,11 +74,13 @@ class AccessLog:
 
     def write_line(self, handler: logging.StreamHandler[TextIO], line: str) -> None:
         """Write a line at once and whole, as `handler` would."""
+        text = line + handler.terminator
+        if self._writer.write(handler.stream, text):
+            return
         handler.acquire()
         try:
-            stream = handler.stream
-            stream.write(line + handler.terminator)
-            stream.flush()
+            handler.stream.write(text)
+            handler.stream.flush()
         except Exception:  # noqa: BLE001 - as in the handler itself
             handler.handleError(self._make_record(line))
         finally:
