@@ -72,7 +72,15 @@ def _outcome(
     if now["fingerprint"] not in {None, had}:
         return _having(names, now, Result.OBTAINED if had is None else Result.RENEWED, "by the server")
     if now["failures"]:
-        return Outcome(names, Result.FAILED, f"{now['last_error']} The server goes on trying; {again}.")
+        return Outcome(
+            names,
+            Result.LATER if now["is_passing"] else Result.FAILED,
+            f"{now['last_error']} The server goes on trying; {again}.",
+            problem_type=now["problem_type"],
+            detail=now["detail"],
+            subproblems=tuple(now["subproblems"]),
+            retry_after=now["retry_after"],
+        )
     if force or now["fingerprint"] is None:
         return Outcome(names, Result.LATER, f"The authority is to be left alone for a while; {again}.")
     return _having(names, now, Result.KEPT, f"not due before {next_attempt:%Y-%m-%d %H:%M} UTC")

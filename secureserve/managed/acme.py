@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import ConfigurationError, CredentialError, LifecycleError, StartFailed
+from secureserve.errors import ConfigurationError, CredentialError
+from secureserve.managed.acme_layer import ACMELayer, Refusals, RememberingIssuer
 from secureserve.managed.importing import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
     from secureserve.acme.authorities import ExternalAccount
-    from secureserve.acme.charge import OrderStatus
     from secureserve.acme.issuer import Issuer
     from secureserve.acme.solvers import Solver
     from secureserve.acme.steward import Steward
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from secureserve.certificates.sources import CredentialSource
 
 __all__ = [
-    "ACMELayer",
     "Answers",
     "build",
     "challenge_types",
@@ -33,9 +31,6 @@ __all__ = [
     "solvers_from",
     "storage_from",
 ]
-
-_BETWEEN_LOOKS: Final = 0.25
-"""Seconds between looks whether there is still something to wait for."""
 
 _OF_HANDSHAKE: Final = 0.8
 """How much of a handshake's time may go into obtaining what it asks for; in the rest it gets the default instead."""
@@ -55,97 +50,6 @@ class Answers:
 
     http: MutableMapping[str, str] = field(default_factory=dict)
     tls: MutableMapping[str, Credential] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ACMELayer:
-    """What obtains certificates for one server.
-
-    Args:
-        storage: Where they are kept.
-        steward: Obtains and renews them.
-        sources: What gives those that there are to whoever serves them.
-    """
-
-    storage: Storage
-    steward: Steward
-    sources: tuple[CredentialSource, ...]
-
-    def start(self) -> None:
-        """Begin to obtain what is missing or due; returns at once.
-
-        Raises:
-            ConfigurationError: The storage cannot be used.
-        """
-        from secureserve.acme.storage import FileStorage
-
-        if isinstance(self.storage, FileStorage):
-            self.storage.prepare()
-        self.steward.start()
-
-    def stop(self) -> None:
-        """Obtain nothing any more. Harmless when stopped."""
-        self.steward.stop()
-
-    def status(self) -> tuple[OrderStatus, ...]:
-        """Return how it stands with each set of names."""
-        return self.steward.status()
-
-    def renew(self, names: Sequence[str] | None = None, *, force: bool = False) -> None:
-        """Have what is missing or due obtained now, however long was to be waited after a failure; returns at once.
-
-        Args:
-            names: The names of one certificate; None for all.
-            force: Renew what has time to spare as well.
-
-        Raises:
-            LifecycleError: No certificate for these names is looked after here.
-        """
-        if names is not None and not any(set(one.names) == set(names) for one in self.status()):
-            known = "; ".join(",".join(one.names) for one in self.status())
-            raise LifecycleError(f"This server has no certificate for just {','.join(names)}; it has: {known}.")
-        self.steward.obtain_now(names, force=force)
-
-    def describe(self) -> list[dict[str, Any]]:
-        """Return `status` with what is stored, as what JSON can hold; times in ISO 8601."""
-        return [self._describe(one) for one in self.status()]
-
-    def _describe(self, status: OrderStatus) -> dict[str, Any]:
-        try:
-            stored = self.steward.source.certificates.best(status.names)
-        except CredentialError:
-            stored = None
-        return {
-            **asdict(status),
-            "names": list(status.names),
-            "state": status.state.value,
-            "not_after": None if status.not_after is None else status.not_after.isoformat(),
-            "next_attempt": status.next_attempt.isoformat(),
-            "fingerprint": None if stored is None else stored.credential.fingerprint,
-            "key_type": None if stored is None else stored.credential.key_type,
-            "place": None if stored is None else stored.credential.origin,
-            "settled": self.steward.is_settled(status.names),
-        }
-
-    def wait_until_covered(self, timeout: float, *, give_up: Callable[[], bool]) -> None:
-        """Wait until there is a certificate for all names.
-
-        Args:
-            timeout: Seconds.
-            give_up: Asked now and then whether to wait no longer.
-
-        Raises:
-            StartFailed: There was none within the time, or waiting was given up.
-        """
-        deadline = SYSTEM_CLOCK.monotonic() + timeout
-        while not self.steward.wait_until_covered(_BETWEEN_LOOKS):
-            if give_up():
-                raise StartFailed("The engine was told to exit while a certificate was being obtained.")
-            if SYSTEM_CLOCK.monotonic() >= deadline:
-                missing = [one for one in self.steward.status() if not one.days_left or one.days_left < 0]
-                reasons = " ".join(f"{', '.join(one.names)}: {one.last_error or 'not yet.'}" for one in missing)
-                remedy = "Raise acme_wait, or leave it out to serve a placeholder meanwhile."
-                raise StartFailed(f"There is no certificate after {timeout:g} s (acme_wait). {reasons} {remedy}")
 
 
 def is_wanted(values: Mapping[str, Any]) -> bool:
@@ -285,11 +189,13 @@ def build(
     )
     for names, is_covered in wanted.items():
         source.add_order(names, placeholder=not is_covered)
-    steward = Steward(source, issuers, reload=reload, publish_event=publish_event)
+    refusals = Refusals()
+    remembering = [RememberingIssuer(issuer, refusals) for issuer in issuers]
+    steward = Steward(source, remembering, reload=reload, publish_event=publish_event)
     sources: list[CredentialSource] = [source]
     if values["acme_on_demand"] is not None:
         sources.append(_on_demand(values, steward, is_served))
-    return ACMELayer(storage, steward, tuple(sources))
+    return ACMELayer(storage, steward, tuple(sources), refusals)
 
 
 def _credentials_of(sources: Sequence[CredentialSource]) -> list[Credential]:

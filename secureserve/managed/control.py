@@ -23,7 +23,7 @@ from secureserve.front.unix_socket import PathClaim, bind_unix
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from secureserve.managed.acme import ACMELayer
+    from secureserve.managed.acme_layer import ACMELayer
     from secureserve.managed.server import Server
 
 __all__ = ["ControlSocket", "ask", "commands_of"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.manager import CertificatesView
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
-    from secureserve.managed.acme import ACMELayer
+    from secureserve.managed.acme_layer import ACMELayer
     from secureserve.managed.control import ControlSocket
     from secureserve.managed.listening import Address
     from secureserve.managed.tls import TLSLayer

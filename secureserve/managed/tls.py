@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.manager import CertificateManager
     from secureserve.certificates.sources import CredentialSource
     from secureserve.certificates.store import StoreSnapshot
-    from secureserve.managed.acme import ACMELayer
+    from secureserve.managed.acme_layer import ACMELayer
     from secureserve.tls.acceptor import TLSAcceptor
     from secureserve.tls.policy import TLSPolicy
 

@@ -397,6 +397,9 @@ def test_a_renewal_that_fails_leaves_what_is_served_alone(place: Place) -> None:
         assert "ACME" in place.issuer_of("shop.test")
         (status,) = ask(control, "acme.status")
         assert "Not any more." in status["last_error"]
+        assert status["problem_type"] == "urn:ietf:params:acme:error:rejectedIdentifier"
+        assert [one["identifier"]["value"] for one in status["subproblems"]] == ["shop.test"]
+        assert status["is_passing"] is False
 
 
 def test_a_storage_that_others_can_read_fails_the_start(place: Place) -> None:
