@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from secureserve.certificates import names
@@ -38,6 +39,10 @@ __all__ = ["Outcome", "Refusal", "Rotator", "Served"]
 
 EMERGENCY: Final = "emergency"
 """The place that a credential comes from which is served because nothing else can be."""
+
+BACKDATED_AT_MOST: Final = timedelta(days=1)
+"""Authorities let certificates begin before they are issued, one by an hour, another at midnight. Between issuers, an
+earlier beginning by no more than this says nothing of which certificate is older."""
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 
@@ -382,7 +387,7 @@ class _Look:
                 raise problem
         if old is None:
             return
-        if not self.force and credential.not_before < old.credential.not_before:
+        if not self.force and _is_older(credential, old.credential):
             message = (
                 f"The certificate in {credential.origin} was issued before the one being served "
                 f"({credential.not_before:%Y-%m-%d %H:%M} before {old.credential.not_before:%Y-%m-%d %H:%M} UTC). "
@@ -392,6 +397,11 @@ class _Look:
         if self.tentative and len(credential.chain) < len(old.credential.chain) and not credential.self_signed:
             message = f"The chain in {credential.origin} is shorter than it was; it may not be complete yet."
             raise ChainBroken(message, path=credential.origin)
+
+
+def _is_older(credential: Credential, served: Credential) -> bool:
+    allowance = timedelta(0) if credential.issuer == served.issuer else BACKDATED_AT_MOST
+    return credential.not_before < served.not_before - allowance
 
 
 def _every(groups: Sequence[Mapping[str, Served]]) -> Iterator[Served]:

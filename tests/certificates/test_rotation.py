@@ -14,12 +14,11 @@ from secureserve.certificates.rotation import Rotator
 from secureserve.certificates.sources import DirectorySource, FileSource, MemorySource
 from secureserve.certificates.store import CertificateStore
 from secureserve.events import CredentialRotated, RotationRefused
-from secureserve.testing import FILE_FAULTS, CredentialDirectory, ManualClock
+from secureserve.testing import FILE_FAULTS, Authority, CredentialDirectory, ManualClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from secureserve.testing import Authority
     from tests.certificates.conftest import Listener
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -156,6 +155,22 @@ def test_not_older(served: Served, listener: Listener) -> None:
     assert served.fingerprint == current
     assert served.rotator.reload(force=True).ok
     assert served.fingerprint == older.fingerprint
+
+
+@pytest.mark.parametrize(("hours", "is_served"), [(-12, True), (-36, False)])
+def test_issuers_may_date_back_differently(
+    served: Served, tmp_path: Path, listener: Listener, hours: int, is_served: bool
+) -> None:
+    """After a change of authority, one that begins up to a day before what is served need not be the older one."""
+    current = served.fingerprint
+    other = Authority(tmp_path / "other authority").issue("one.test", **_dates(-10 + hours / 24, 89))
+    served.directory.certificate_path.write_bytes(other.credential.chain_pem())
+    served.directory.private_key_path.write_bytes(other.credential.private_key_pem())
+    assert served.rotator.reload().ok is is_served
+    assert served.fingerprint == (other.credential.fingerprint if is_served else current)
+    assert [type(event).__name__ for event in listener.events] == [
+        "CredentialRotated" if is_served else "RotationRefused"
+    ]
 
 
 def test_force_does_not_lift_the_other_checks(served: Served) -> None:
