@@ -15,7 +15,7 @@ from secureserve.cli.help import CommandOfSettings
 from secureserve.cli.options import with_settings
 from secureserve.cli.progress import Progress
 from secureserve.cli.serving import given, log_to_terminal
-from secureserve.errors import ConfigurationError, IssuanceError, StorageError
+from secureserve.errors import ConfigurationError, IssuanceError, LifecycleError, StorageError
 from secureserve.managed.acme_settings import ACME_SETTINGS
 from secureserve.managed.settings import SETTINGS
 
@@ -77,7 +77,7 @@ ControlSocket = Annotated[
         envvar="SECURESERVE_CONTROL_SOCKET",
         metavar="PATH",
         help="The control socket of a running server, which then does it.",
-        show_default="none",
+        show_default="control_socket of the files, if a server answers there",
     ),
 ]
 Config = Annotated[
@@ -107,10 +107,11 @@ def obtain(
 ) -> None:
     """Obtain certificates that are missing or due, and store them; answers challenges itself where no server runs."""
     _log(debug=debug)
-    if control_socket is not None:
-        _conclude(_by_server(control_socket, names, force=False), as_json=as_json)
-        return
     values = _values(config, settings, names)
+    server = _server_at(control_socket, values)
+    if server is not None:
+        _conclude(_by_server(server, names, force=False), as_json=as_json)
+        return
     if not values["acme_domain"]:
         raise ConfigurationError(
             "NAME", None, "is missing", "Say what to obtain a certificate for, or set acme_domain."
@@ -132,10 +133,11 @@ def renew(
 ) -> None:
     """Renew certificates that are due: the named ones, those of acme_domain, or all that are stored."""
     _log(debug=debug)
-    if control_socket is not None:
-        _conclude(_by_server(control_socket, names, force=force), as_json=as_json)
-        return
     values = _values(config, settings, names)
+    server = _server_at(control_socket, values)
+    if server is not None:
+        _conclude(_by_server(server, names, force=force), as_json=as_json)
+        return
     if not values["acme_domain"]:
         values = _values(config, settings, [",".join(stored) for stored in _stored_names(values)])
     _conclude(_by_ourselves(values, values["acme_domain"], force=force), as_json=as_json)
@@ -155,8 +157,10 @@ def list_(
     from secureserve.cli.acme_listing import as_lines, of_server, of_storage
 
     _log(debug=debug)
+    values = _values(config, settings)
+    server = _server_at(control_socket, values)
     with _failing():
-        listed = of_storage(_values(config, settings)) if control_socket is None else of_server(control_socket)
+        listed = of_storage(values) if server is None else of_server(server)
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
@@ -183,13 +187,15 @@ def revoke(
     from secureserve.cli.acme_revoking import Revocation
 
     _log(debug=debug)
-    revocation = Revocation.of(_values(config, settings), target, private_key)
-    if control_socket is not None:
-        replaced = _by_server(control_socket, [",".join(revocation.order)], force=True)
+    values = _values(config, settings)
+    server = _server_at(control_socket, values)
+    revocation = Revocation.of(values, target, private_key)
+    if server is not None:
+        replaced = _by_server(server, [",".join(revocation.order)], force=True)
         if exit_status(replaced):
             _conclude(replaced, as_json=as_json)
     with _failing(), Progress(f"revoking {', '.join(revocation.credential.names)}"):
-        revocation.run(_CODES[reason], is_replaced=control_socket is not None)
+        revocation.run(_CODES[reason], is_replaced=server is not None)
     if as_json:
         typer.echo(json.dumps(revocation.as_dict(), indent=2))
     else:
@@ -251,6 +257,18 @@ def _values(
     if names:
         configured = configured.setting("acme_domain", list(names))
     return {**{name: setting.default for name, setting in SETTINGS.items()}, **configured.whole.server}
+
+
+def _server_at(control_socket: Path | None, values: Mapping[str, Any]) -> Path | None:
+    """Return the control socket of the running server; None where nobody named one and the configured one is silent."""
+    from secureserve.managed.control import ask
+
+    if control_socket is not None or values["control_socket"] is None:
+        return control_socket
+    with contextlib.suppress(LifecycleError):
+        ask(values["control_socket"], "status")
+        return Path(values["control_socket"])
+    return None
 
 
 def _stored_names(values: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -16,13 +16,17 @@ from secureserve.cli.serving import (
     log_to_terminal,
     run_until_told,
 )
+from secureserve.managed.acme_settings import ACME_SETTINGS
 
 __all__ = ["demo"]
 
 DEFAULTS: Final = {"socket_host": "127.0.0.1", "socket_port": 8443}
 
 
-@with_settings(leave_out=CERTIFICATE_SETTINGS, defaults=DEFAULTS)
+@with_settings(
+    leave_out=(*CERTIFICATE_SETTINGS, *(setting.name for setting in ACME_SETTINGS)),
+    defaults=DEFAULTS,
+)
 def demo(
     *,
     debug: Annotated[

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from secureserve import Server
 from secureserve.cli import main
 from secureserve.cli.serving import given
 from secureserve.testing import Problem
+from tests.managed.clients import application
 from tests.processes import CompletedCommand, clean_environment, secureserve
 
 if TYPE_CHECKING:
@@ -296,6 +298,41 @@ def test_a_configuration_file_is_enough(user: User, ports: tuple[int, int]) -> N
     assert list((user.directory / "certificates").rglob("certificate.pem"))
     listed = secureserve("acme", "list", "-c", "server.toml", "--json", directory=user.directory)
     assert json.loads(listed.output)["storage"] == "certificates"
+
+
+def test_a_server_that_the_file_names_is_asked_if_it_runs(user: User, ports: tuple[int, int]) -> None:
+    """With the server's own configuration the commands do by themselves what they have a running server do."""
+    (user.directory / "server.toml").write_text(
+        f'[server]\nacme_domain = "shop.test"\ncontrol_socket = "{user.directory}/control"\n'
+    )
+    config = ("--config", "server.toml")
+    alone = user.run("obtain", *config)
+    assert (alone.status, "by the server" in alone.output) == (0, False), alone.errors
+    with Server(
+        application,
+        socket_host="127.0.0.1",
+        socket_port=ports[0],
+        control_socket=user.directory / "control",
+        acme_domain="shop.test",
+        acme_accept_terms=True,
+        acme_directory=user.authority.directory_url,
+        acme_ca_file=user.environment["SECURESERVE_ACME_CA_FILE"],
+        acme_storage=user.storage,
+    ):
+        kept = user.run("obtain", *config)
+        assert (kept.status, kept.output.split(",")[0]) == (0, "shop.test: kept"), kept.errors
+        renewed = user.run("renew", "--force", *config)
+        assert (renewed.status, "renewed, by the server" in renewed.output) == (0, True), renewed.errors
+        (listed,) = user.ask("list", *config)["certificates"]
+        assert listed["state"] == "valid"
+        unknown = user.run("renew", "other.test", *config)
+        assert unknown.status == 2
+        assert "has no certificate for just other.test; it has: shop.test" in unknown.errors
+        user.authority.refused["shop.test"] = Problem("rejectedIdentifier", "Not any more.")
+        refused = user.run("revoke", "shop.test", *config)
+        assert refused.status == 1
+        assert "Not any more." in refused.errors
+        assert not [one for one in user.authority.issued if one.revoked]
 
 
 @pytest.mark.parametrize(
