@@ -3,9 +3,9 @@
 Theory of operation. A name is followed link by link. Every directory on the way in which something could be renamed to
 make the name lead elsewhere is watched (not the files: a rename over a file would take the watched file away), and so
 is what is on the way: Kubernetes' ``..data``, certbot's ``live/`` and ``archive/``, a directory that is itself a link,
-and the nearest directory above one that does not exist. After a batch of changes everything is looked up and armed
-anew, and reported when that is done, so nothing that happened in between is missed. Reading files causes no change, and
-changes to neighbours that lie on nobody's way are passed over: nothing can go round in circles.
+and the nearest directory above one that does not exist. A batch of changes is reported; then everything is looked up
+and armed anew, and reported once more when that is done, so nothing that happened in between is missed. Reading files
+causes no change, and changes to neighbours that lie on nobody's way are passed over: nothing can go round in circles.
 
 Where notifications do not arrive (network file systems), `polling_interval` has the content looked at instead. The same
 is done, and said in the log, when the system's limit of watches has been reached.
@@ -13,17 +13,18 @@ is done, and said in the log, when the system's limit of watches has been reache
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import stat
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import watchfiles
+
 from secureserve.certificates import files
-from secureserve.certificates.inotify import Alarm, Notifications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,11 +35,14 @@ _LOGGER: Final = logging.getLogger("secureserve.error")
 
 _THREAD_NAME: Final = "secureserve-watch"
 
-_QUIET_TIME: Final = 0.05
-"""Seconds without a change that matters that end a batch."""
+_QUIET_TIME: Final = 50
+"""Milliseconds without a change that end a batch; also how long `FileWatcher.stop` may have to wait."""
 
-_LONGEST_BATCH: Final = 0.5
-"""Seconds after which a batch is reported though changes go on."""
+_LONGEST_BATCH: Final = 500
+"""Milliseconds after which a batch is reported though changes go on."""
+
+_ARMED_AFTER: Final = 500
+"""Milliseconds without a change after which we know that watching has begun."""
 
 _FALLBACK_INTERVAL: Final = 1.0
 """Seconds between looks at the content where watching is not possible."""
@@ -54,8 +58,7 @@ class FileWatcher:
     """Calls a function, on a thread of its own, whenever one of some files may have changed.
 
     Args:
-        paths: What to watch; asked again after each change. Everything in a directory counts, and what is written in
-            place counts when its writer closes it.
+        paths: What to watch; asked again after each change. Everything in a directory counts.
         on_change: What to call: once after the start, then after each batch of changes. It should not raise.
         polling_interval: Seconds between looks at the content instead of notifications; 0: notifications.
 
@@ -72,59 +75,77 @@ class FileWatcher:
         self._paths = paths
         self._on_change = on_change
         self._polling_interval = polling_interval
-        self._stop: Alarm | None = None
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start watching. Harmless when started."""
         if self._thread is None:
-            self._stop = Alarm()
-            self._thread = threading.Thread(target=self._run, args=(self._stop,), name=_THREAD_NAME, daemon=True)
+            logging.getLogger("watchfiles.main").addFilter(_is_of_others)
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """Stop watching; when this returns, the thread has ended. Harmless when stopped."""
         thread, self._thread = self._thread, None
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop.ring()
+        self._stopping.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _run(self, stop: Alarm) -> None:
-        while not stop.wait(0):
+    def _run(self) -> None:
+        while not self._stopping.is_set():
             if self._polling_interval > 0:
-                self._poll(stop, self._polling_interval, rounds=None)
+                self._poll(self._polling_interval, rounds=None)
                 return
             try:
-                self._follow(stop)
+                self._follow()
             except FileNotFoundError:
                 # A directory vanished while it was being armed: look again, after a breath.
-                stop.wait(_QUIET_TIME)
+                self._stopping.wait(_QUIET_TIME / 1000)
             except OSError as error:
                 _LOGGER.warning(
                     "cannot be notified of changes to certificates (%s); looking every %g s", error, _FALLBACK_INTERVAL
                 )
-                self._poll(stop, _FALLBACK_INTERVAL, rounds=60)
+                self._poll(_FALLBACK_INTERVAL, rounds=60)
 
-    def _follow(self, stop: Alarm) -> None:
-        """Arm, report, and wait until something changes."""
+    def _follow(self) -> None:
+        """Arm, wait, report, and again."""
         interests = directories_of_interest(self._paths())
-        with Notifications(interests) as notifications:
-            # What changed between looking things up and being armed told nobody.
-            self._on_change()
-            if directories_of_interest(self._paths()) == interests:
-                _wait_for_batch(notifications, interests, stop)
+        batches = watchfiles.watch(
+            *(directory for directory in interests if os.access(directory, os.R_OK)),
+            watch_filter=None,
+            debounce=_LONGEST_BATCH,
+            step=_QUIET_TIME,
+            rust_timeout=_ARMED_AFTER,
+            yield_on_timeout=True,
+            stop_event=self._stopping,
+            raise_interrupt=False,
+            recursive=False,
+            ignore_permission_denied=True,
+        )
+        settled = False
+        with contextlib.closing(batches):
+            for changes in batches:
+                if any(_matters(path, interests) for _kind, path in changes):
+                    self._on_change()
+                    return
+                if not settled:
+                    # What changed between looking things up and being armed told nobody.
+                    settled = True
+                    self._on_change()
+                    if directories_of_interest(self._paths()) != interests:
+                        return
 
-    def _poll(self, stop: Alarm, interval: float, *, rounds: int | None) -> None:
+    def _poll(self, interval: float, *, rounds: int | None) -> None:
         """Look at the content, again and again, for so many times (None: until stopped)."""
         seen = None
-        while not stop.wait(0) and (rounds is None or rounds > 0):
+        while not self._stopping.is_set() and (rounds is None or rounds > 0):
             content = content_digest(self._paths())
             if content != seen:
                 seen = content
                 self._on_change()
-            stop.wait(interval)
+            self._stopping.wait(interval)
             rounds = None if rounds is None else rounds - 1
 
 
@@ -174,24 +195,17 @@ def _add(found: dict[str, Interest], directory: str, name: str) -> None:
         found[directory] = known | {name}
 
 
-def _wait_for_batch(notifications: Notifications, interests: Mapping[str, Interest], stop: Alarm) -> None:
-    """Wait for a change that matters, and then until there were no more of them for a while."""
-    while not stop.wait(0):
-        if any(_matters(path, interests) for path in notifications.wait(stop)):
-            break
-    latest = time.monotonic() + _LONGEST_BATCH
-    quiet = latest - _LONGEST_BATCH + _QUIET_TIME
-    while (left := min(quiet, latest) - time.monotonic()) > 0 and not stop.wait(0):
-        if any(_matters(path, interests) for path in notifications.wait(stop, left)):
-            quiet = time.monotonic() + _QUIET_TIME
-
-
 def _matters(path: str, interests: Mapping[str, Interest]) -> bool:
     if path in interests:
         return True
     directory, name = os.path.split(path)
     names = interests.get(directory, frozenset())
     return names is None or name in names
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Pass over what watchfiles logs, at INFO, of every change in every directory on the way, such as /tmp."""
+    return record.threadName != _THREAD_NAME
 
 
 def content_digest(paths: Iterable[Path]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secureserve.certificates.inotify import Notifications
 from secureserve.certificates.watch import FileWatcher, directories_of_interest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PATIENCE = 20.0
@@ -149,7 +147,7 @@ def test_permissions(watched: Watched) -> None:
 
 
 def test_no_circles(tmp_path: Path) -> None:
-    """Looking causes no change, so a change is reported and no more; neighbours do not matter."""
+    """Looking causes no change, so a change is reported and confirmed and no more; neighbours do not matter."""
     path = tmp_path / "file"
     path.write_text("first")
     watched = Watched(path, 0.0)
@@ -158,6 +156,7 @@ def test_no_circles(tmp_path: Path) -> None:
         watched.wait_until_seen(b"first")
         path.write_text("second")
         watched.wait_until_seen(b"second")
+        watched.wait_until_called(3)
         settled = watched.calls
         for number in range(50):
             (tmp_path / f"neighbour{number}").write_text("")
@@ -223,11 +222,10 @@ def test_stop(tmp_path: Path) -> None:
 def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """When the system gives no more watches, the content is looked at instead, and that is logged."""
 
-    class Refusing(Notifications):
-        def __init__(self, directories: Iterable[str]) -> None:
-            raise OSError(errno.ENOSPC, "the limit fs.inotify.max_user_watches is reached")
+    def refuse(*_paths: object, **_options: object) -> None:
+        raise OSError("OS file watch limit reached")
 
-    monkeypatch.setattr("secureserve.certificates.watch.Notifications", Refusing)
+    monkeypatch.setattr("watchfiles.watch", refuse)
     path = tmp_path / "file"
     path.write_text("first")
     watched = Watched(path, 0.0)
@@ -236,6 +234,6 @@ def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
         watched.wait_until_seen(b"first")
         path.write_text("second")
         watched.wait_until_seen(b"second")
-        assert "fs.inotify.max_user_watches is reached" in caplog.text
+        assert "OS file watch limit reached" in caplog.text
     finally:
         watched.watcher.stop()
