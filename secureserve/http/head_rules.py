@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httptools
 
 from secureserve.errors import BadRequest
 from secureserve.http.host import parse_host
-
-if TYPE_CHECKING:
-    from secureserve.http.message import Message
 
 __all__ = [
     "NAMES",
@@ -78,22 +75,27 @@ def check_host(host: str) -> None:
         _hosts.add(host)
 
 
-def check_target(message: Message) -> None:
-    """Check a target that is not a path (RFC 9112, 3.2).
+def check_target(method: bytes, target: bytes, fields: dict[str, str]) -> None:
+    """Check a target that is not a path, and let its host stand in for a missing Host (RFC 9112, 3.2).
+
+    Args:
+        method: The method that it goes with.
+        target: As sent.
+        fields: The fields of the head, by their names in an environ.
 
     Raises:
         BadRequest: Its form does not go with the method, or it contradicts Host.
     """
-    if message.target == b"*":
-        if message.method != b"OPTIONS":
+    if target == b"*":
+        if method != b"OPTIONS":
             raise BadRequest("The target * goes with OPTIONS only.")
         return
-    scheme, separator, rest = message.target.partition(b"://")
+    scheme, separator, rest = target.partition(b"://")
     authority = re.split(rb"[/?]", rest, maxsplit=1)[0].decode("latin-1")
     if not separator or scheme.lower() not in {b"http", b"https"} or b"#" in rest:
         raise BadRequest("The request target is neither a path nor an http(s) URL.")
     check_host(authority)
-    if message.environ_fields.setdefault("HTTP_HOST", authority).lower() != authority.lower():
+    if fields.setdefault("HTTP_HOST", authority).lower() != authority.lower():
         raise BadRequest("The request target names another host than the Host field does.")
 
 

@@ -293,7 +293,7 @@ class MessageReader:
         else:
             check_host(host)
         if not message.target.startswith(b"/"):
-            check_target(message)
+            check_target(message.method, message.target, fields)
         elif b"#" in message.target:
             raise BadRequest("A request target has no fragment.")
         if "HTTP_TRANSFER_ENCODING" in fields:
