@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
 import secureserve
 from secureserve import errors
+from secureserve.acme.authorities import AUTHORITIES
+from secureserve.cli.acme_outcomes import DONE, FAILED, TRY_LATER, Outcome, Result
 from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS
 from tests.docs.blocks import ROOT, pages
 from tests.docs.reference import PAGES
@@ -50,3 +53,13 @@ def test_variables_named_in_prose_exist() -> None:
         for name in re.findall(r"\bSECURESERVE_[A-Z_]+\b", page.read_text("utf-8"))
     }
     assert not {(page, name) for page, name in named if name not in known}
+
+
+def test_the_page_about_acme_tells_what_there_is() -> None:
+    """Every authority that is known by name, every field of the JSON and every exit status is on its page."""
+    page = (ROOT / "docs" / "reference" / "acme.md").read_text(encoding="utf-8")
+    known = [(each.name, each.directory_url) for each in AUTHORITIES.values()]
+    assert not [name for name, url in known if f"`{name}`" not in page or f"`{url}`" not in page]
+    told = {*(field.name for field in fields(Outcome)), *(result.value for result in Result)}
+    assert not [name for name in told if f"`{name}`" not in page]
+    assert not [status for status in (DONE, FAILED, TRY_LATER) if f"\n| {status} | " not in page]
