@@ -152,13 +152,9 @@ class Front:
         fd = self._poller.poll_arrival()
         return None if fd is None else self._found(fd)
 
-    def wake(self) -> None:
-        """Make every `poll` return at once, until `rest`."""
-        self._poller.wake()
-
-    def rest(self) -> None:
-        """Take `wake` back."""
-        self._poller.rest()
+    def wake_one(self) -> None:
+        """Make one `poll` return, which is under way or comes next."""
+        self._poller.wake_one()
 
     def polled_by(self, threads: int) -> bool:
         """Be told how many threads poll: a lone one may ask the kernel for several connections at once.

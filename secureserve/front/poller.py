@@ -33,7 +33,7 @@ class Poller:
     Attributes:
         at_once: How many descriptors to ask the kernel for.
 
-    Threads: everything by any thread at any time, `close` last.
+    Threads: everything by any thread at any time, `close` last but for `wake_one`.
     """
 
     __slots__ = ("_arrivals", "_arrivals_fd", "_found", "_served", "_wake_fd", "at_once")
@@ -44,9 +44,10 @@ class Poller:
         self._served = select.epoll()
         self._arrivals = select.epoll()
         self._arrivals_fd = self._arrivals.fileno()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Always readable: arming it is what wakes.
+        self._wake_fd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._served.register(self._arrivals_fd, ARRIVAL)
-        self._served.register(self._wake_fd, select.EPOLLIN)
+        self._served.register(self._wake_fd, AT_REST)
 
     def add(self, fd: int) -> None:
         """Take in `fd`, which was not known before, at rest: `arm_arrival` waits for it."""
@@ -96,14 +97,10 @@ class Poller:
         found = self._arrivals.poll(0, 1)
         return found[0][0] if found else None
 
-    def wake(self) -> None:
-        """Make every `poll` return at once, until `rest`."""
-        os.eventfd_write(self._wake_fd, 1)
-
-    def rest(self) -> None:
-        """Take `wake` back."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
+    def wake_one(self) -> None:
+        """Make one `poll` return, which is under way or comes next. Harmless when closed."""
+        with contextlib.suppress(ValueError):
+            self._served.modify(self._wake_fd, ARRIVAL)
 
     def close(self) -> None:
         """Release the kernel's objects. No thread may be polling."""

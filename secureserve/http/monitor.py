@@ -121,7 +121,6 @@ class Monitor:
         self.is_dozing = False
         """Whether it sleeps, and whoever gets something to do has to `wake` it."""
         self._is_stopping = False
-        self._has_woken = False
         self._looked = 0.0
         self._computed = 0.0
         self._alarm = threading.Lock()
@@ -155,7 +154,7 @@ class Monitor:
                 self._relieve(is_stuck=look.events == 0)
             else:
                 if front.polled_by(look.active) and look.is_polled:
-                    self._wake_pollers()
+                    front.wake_one()
                 calm += 1
                 unneeded += 1 if look.is_polled else COMPUTING_COUNTS
                 quiet = quiet + 1 if look.is_polled else 0
@@ -167,27 +166,21 @@ class Monitor:
                 self._doze()
             else:
                 self._alarm.acquire(timeout=TICK if calm < CALM_AFTER else CALM_TICK)
+        # It may have polled itself, and taken what was to wake a thread.
+        front.wake_one()
 
     def _see_to_the_queue(self, *, is_polled: bool) -> None:
         """Refuse what is overdue, and have a thread look at the queue that was filled while it went to poll or park."""
-        if self._has_woken:
-            self._front.rest()
-            self._has_woken = False
         if self._workers.qsize:
             self._workers.refuse_overdue()
             if self._workers.qsize and not self._workers.unpark() and is_polled:
-                self._wake_pollers()
+                self._front.wake_one()
 
     def _ask_to_park(self, *, is_polled: bool) -> None:
         """Let one thread park when it has finished; one that waits in its poll would not notice by itself."""
         self._workers.ask_to_park()
         if is_polled:
-            self._wake_pollers()
-
-    def _wake_pollers(self) -> None:
-        """End every poll, until the next look."""
-        self._front.wake()
-        self._has_woken = True
+            self._front.wake_one()
 
     def _look(self) -> Look:
         active = busy = events = shaking = 0

@@ -161,7 +161,7 @@ class Workers:
             The names of those that did not end, and are left to themselves.
         """
         self._stopping = True
-        self._front.wake()
+        self._front.wake_one()
         self._monitor.stop()
         while self.unpark():
             continue
@@ -239,6 +239,9 @@ class Workers:
         try:
             self._work(worker)
         finally:
+            if self._stopping:
+                # The next one, which does the same.
+                self._front.wake_one()
             connection, worker.connection = worker.connection, None
             if connection is not None:
                 self._front.end(connection, "error")

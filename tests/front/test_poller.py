@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,32 @@ def test_it_says_whether_some_wait_here(poller: Poller, ready: set[int]) -> None
     assert not poller.has_found()
 
 
-def test_waking_ends_polls_though_others_are_ready(poller: Poller, ready: set[int]) -> None:
-    """A poll that is woken returns, at the latest behind those that are ready, and does so until it may rest."""
+def test_waking_one_ends_one_poll(poller: Poller, ready: set[int]) -> None:
+    """Of several polls one returns early, at the latest behind those that are ready, and none after it."""
     poller.at_once = 100
-    poller.wake()
-    assert None in {poller.poll(5) for _ in range(READY + 1)}
-    poller.rest()
-    assert {poller.poll(0) for _ in range(READY + 1)} <= ready | {None}
+    poller.wake_one()
+    found = [poller.poll(5) for _ in range(READY + 1)]
+    assert set(found) == ready | {None}
+    with pytest.raises(TimeoutError):
+        poll_in_vain(poller)
+    poller.wake_one()
+    poll_in_vain(poller)
+
+
+def test_waking_is_harmless_when_it_is_closed() -> None:
+    """A thread that comes back late wakes nobody."""
+    poller = Poller()
+    poller.close()
+    poller.wake_one()
+
+
+def poll_in_vain(poller: Poller) -> None:
+    """Poll with nothing ready, and see it return early.
+
+    Raises:
+        TimeoutError: It did not.
+    """
+    began = time.monotonic()
+    assert poller.poll(0.2) is None
+    if time.monotonic() - began >= 0.2:
+        raise TimeoutError

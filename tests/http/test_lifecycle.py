@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,27 @@ def test_stopping_closes_idle_connections_at_once() -> None:
         assert time.monotonic() - began < DEADLINE / 2
         assert idle.recv(1) == b""
         assert read_all(silent) == b""
+
+
+def test_stopping_ends_every_thread_that_polls(caplog: pytest.LogCaptureFixture) -> None:
+    """However many wait for something to do when the server stops, each of them ends, and none is given up."""
+    gate = Gate()
+    with (
+        running(gate, numthreads=4, server_name="lifecycle-p", shutdown_timeout=DEADLINE) as server,
+        ExitStack() as stack,
+    ):
+        socks = [stack.enter_context(connect(server)) for _ in range(4)]
+        for sock in socks:
+            sock.sendall(GET)
+        gate.wait_for(len(socks))
+        gate.open.set()
+        for sock in socks:
+            assert sock.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        began = time.monotonic()
+        server.stop()
+    assert time.monotonic() - began < DEADLINE
+    assert threads_of(server) == []
+    assert "still run" not in caplog.text
 
 
 def test_stopping_cuts_what_does_not_finish(caplog: pytest.LogCaptureFixture) -> None:
