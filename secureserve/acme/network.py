@@ -26,6 +26,9 @@ STEP_TIMEOUT: Final = 30
 """Seconds for each step of it."""
 MAX_RESPONSE_SIZE: Final = 512 * 1024
 """Bytes. A chain of certificates has some ten thousand, an order of a hundred names as many."""
+USER_AGENT: Final = f"secureserve/{importlib.metadata.version('secureserve')} acme/{importlib.metadata.version('acme')}"
+"""Who we are, as RFC 8555, 6.1 wants it: with the library that we are built on. It is found out at once, since a server
+that has become another user may not be able to read where it is installed."""
 NONCE_ATTEMPTS: Final = 8
 """How often a request is repeated because of its nonce alone; twice as often with the library's own repetition."""
 
@@ -40,7 +43,7 @@ class Network(client.ClientNetwork):
     """
 
     def __init__(self, session: Session, key: JWK | None, algorithm: JWASignature) -> None:
-        super().__init__(key, alg=algorithm, user_agent=_user_agent(), timeout=STEP_TIMEOUT)
+        super().__init__(key, alg=algorithm, user_agent=USER_AGENT, timeout=STEP_TIMEOUT)
         self.session.close()
         self.session = session
 
@@ -137,8 +140,3 @@ class _Bounded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
-
-
-def _user_agent() -> str:
-    """Return who we are, as RFC 8555, 6.1 wants it: with the library that we are built on."""
-    return f"secureserve/{importlib.metadata.version('secureserve')} acme/{importlib.metadata.version('acme')}"
