@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from secureserve.acme.storage import canonical_names
@@ -16,7 +17,7 @@ from secureserve.certificates import names as server_names
 from secureserve.certificates.development import self_signed_credential
 from secureserve.certificates.sources import Entry
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import CredentialError, NoCredential
+from secureserve.errors import CredentialError, NoCredential, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,8 @@ _END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 class ACMESource:
     """The certificates of some sets of names, each the newest that is stored.
 
-    While nothing is stored for a set of names, a self-signed placeholder stands in: no client trusts it, but the server
+    While nothing is stored for a set of names, what is stored for other sets stands in for the names that it covers, as
+    when a name was added to a set. For the rest it is a self-signed placeholder: no client trusts it, but the server
     runs and can prove to an authority that the names are its own. A file that cannot be used counts as none when the
     server starts; later what was served from there goes on being served.
 
@@ -133,15 +135,20 @@ class ACMESource:
 
     def entries(self) -> Sequence[Entry]:
         """Return a place for each set of names that there is something for."""
-        orders = tuple(self._orders.values())
-        found = [
-            Entry(order.place, self._loading(order), required=False)
-            for order in orders
-            if order.placeholder or order.given is not None or self._has_certificate(order)
-        ]
+        found: dict[str, Entry] = {}
+        for order in tuple(self._orders.values()):
+            if order.given is not None or self._has_certificate(order):
+                found[order.place] = Entry(order.place, self._loading(order, order.names), required=False)
+            elif order.placeholder:
+                others = self._standing_in(order)
+                found |= {entry.place: entry for entry in others.values()}
+                if len(others) < len(order.names):
+                    rest = tuple(name for name in order.names if name not in others)
+                    found[order.place] = Entry(order.place, self._loading(order, rest), required=False)
         if not found and self._default_names:
-            found.append(Entry("ACME placeholder", lambda: self._placeholder(self._default_names)))
-        return found
+            place = "ACME placeholder"
+            found[place] = Entry(place, lambda: self._placeholder(self._default_names))
+        return list(found.values())
 
     def paths(self) -> Sequence[Path]:
         """Return what to watch: another process may obtain certificates as well."""
@@ -160,10 +167,26 @@ class ACMESource:
         self._orders = orders
         self._names = frozenset(name for names in orders for name in names)
 
-    def _loading(self, order: _Order) -> Callable[[], Credential]:
-        return lambda: self._load(order)
+    def _standing_in(self, order: _Order) -> dict[str, Entry]:
+        """Return, for each name of a set that another stored certificate covers, the place of that one."""
+        now = self._clock.now()
+        found: dict[str, Entry] = {}
+        try:
+            stored = [one for one in self.certificates if one.names not in self._orders and one.is_valid(now)]
+        except StorageError:
+            return found
+        for one in sorted(stored, key=lambda one: one.credential.not_before):
+            entry = Entry(_place(one.names), partial(_same, one.credential), required=False)
+            for name in order.names:
+                if name in one.credential.names or one.credential.covers(name):
+                    found[name] = entry
+        return found
 
-    def _load(self, order: _Order) -> Credential:
+    def _loading(self, order: _Order, names: tuple[str, ...]) -> Callable[[], Credential]:
+        return lambda: self._load(order, names)
+
+    def _load(self, order: _Order, names: tuple[str, ...]) -> Credential:
+        """Return what is stored for a set of names, or a placeholder for some of them."""
         stored = None
         problem: CredentialError | None = None
         try:
@@ -179,8 +202,8 @@ class ACMESource:
         if problem is not None:
             order.complain("a stored certificate cannot be used, and another will be obtained: %s", problem)
         if stored is None:
-            order.complain("a self-signed placeholder stands in for the certificate of %s", ", ".join(order.names))
-        return self._placeholder(order.names)
+            order.complain("a self-signed placeholder stands in for the certificate of %s", ", ".join(names))
+        return self._placeholder(names)
 
     def _has_begun(self, stored: StoredCertificate, order: _Order) -> bool:
         now, not_before = self._clock.now(), stored.credential.not_before
@@ -220,7 +243,7 @@ class _Order:
 
     @property
     def place(self) -> str:
-        return f"ACME ({', '.join(self.names)})"
+        return _place(self.names)
 
     def complain(self, message: str, *arguments: object) -> None:
         """Say something once."""
@@ -228,6 +251,14 @@ class _Order:
         if said not in self._said:
             self._said.add(said)
             _LOGGER.warning(message, *arguments)
+
+
+def _same(credential: Credential) -> Credential:
+    return credential
+
+
+def _place(names: Sequence[str]) -> str:
+    return f"ACME ({', '.join(names)})"
 
 
 def _require_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from secureserve.errors import CredentialError, NameNotCovered, StorageError, Un
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from secureserve.acme.storage import Storage
 
@@ -35,6 +36,10 @@ class StoredCertificate:
     authority: str
     credential: Credential
     saved: bool = True
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the certificate has begun and not ended."""
+        return self.credential.not_before <= now <= self.credential.not_after
 
 
 class StoredCertificates:

@@ -80,6 +80,30 @@ def test_placeholders_before_the_first_issue(source: ACMESource, managed: Any, c
     assert log.events == []
 
 
+def test_a_larger_set_of_names_keeps_what_there_was(
+    storage: FileStorage, tls_authority: TestAuthority, managed: Any, clock: ManualClock
+) -> None:
+    """When a name is added, the names that were there before keep their certificate until there is one for all."""
+    before = _issue(tls_authority, NAME, f"*.{OTHER}", at=-DAY)
+    expired = _issue(tls_authority, OTHER, at=-100 * DAY)
+    ACMESource([], storage).certificates.put(CA, [NAME, f"*.{OTHER}"], before)
+    ACMESource([], storage).certificates.put(CA, [OTHER], expired)
+    names = (NAME, f"www.{OTHER}", OTHER)
+    source = ACMESource([names], storage, authorities=[CA], clock=clock)
+    manager, log = managed(source, clock=clock, watch=False)
+    assert _selected(manager, NAME) == before
+    assert _selected(manager, f"www.{OTHER}") == before
+    assert manager.store.snapshot.default == before
+    assert _selected(manager, OTHER).names == (OTHER,)
+    assert source.is_placeholder(_selected(manager, OTHER))
+    after = _issue(tls_authority, *names)
+    source.certificates.put(CA, names, after)
+    assert manager.reload().ok
+    assert {_selected(manager, name) for name in names} == {after}
+    assert not log.of(RotationRefused)
+    assert [served.fingerprint for served in manager.certificates] == [after.fingerprint]
+
+
 def test_a_placeholder_never_grows_old(source: ACMESource, managed: Any, clock: ManualClock) -> None:
     """Whatever the clock says or will say, a placeholder neither expires nor is it newer than a certificate."""
     for moment in (NOW - 50 * 365 * DAY, NOW, NOW + 500 * 365 * DAY):
