@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.application import application
 from benchmarks.credentials import put_together
 from secureserve.managed.server import Server
+from secureserve.managed.settings import SETTINGS
 from secureserve.managed.signals import SignalHandler
 
 
@@ -33,6 +34,7 @@ def main() -> None:
         ssl_module=engine,
         ssl_certificate=str(served),
         thread_pool=int(threads),
+        thread_switch_interval=SETTINGS["thread_switch_interval"].default_for_command_line,
         keep_alive_timeout=75,
     )
     if client_ca:

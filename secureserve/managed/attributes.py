@@ -134,6 +134,7 @@ class ServerAttributes:
 
     thread_pool = Attribute[int]()
     thread_pool_max = Attribute[int]()
+    thread_switch_interval = Attribute[float | None]()
     accepted_queue_size = Attribute[int]()
     accepted_queue_timeout = Attribute[float]()
     shutdown_timeout = Attribute[float]()

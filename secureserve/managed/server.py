@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError, StartFailed
@@ -80,6 +81,7 @@ class Server(ServerAttributes, ServerAdapter):
         self._control: ControlSocket | None = None
         self._redirector: ServerAdapter | None = None
         self._built = False
+        self._switch_interval_before: float | None = None
         self._httpservers = HTTPServers(self.engine)
         if application is not None:
             settings["application"] = application
@@ -227,6 +229,9 @@ class Server(ServerAttributes, ServerAdapter):
                 super().start()
                 return
             handed_over = self._build()
+            if self.thread_switch_interval is not None:
+                self._switch_interval_before = sys.getswitchinterval()
+                sys.setswitchinterval(self.thread_switch_interval)
             try:
                 super().start()
                 self._start_companions()
@@ -513,6 +518,9 @@ class Server(ServerAttributes, ServerAdapter):
 
     def _release(self) -> None:
         """Let go of what belongs to a server that no longer runs."""
+        if self._switch_interval_before is not None:
+            sys.setswitchinterval(self._switch_interval_before)
+            self._switch_interval_before = None
         tls, self._tls = self._tls, None
         control, self._control = self._control, None
         self._redirector = None

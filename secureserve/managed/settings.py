@@ -431,6 +431,15 @@ SETTINGS: Final[Mapping[str, Setting]] = _table(
         reloadable=True,
     ),
     Setting(
+        "thread_switch_interval",
+        optional(seconds(minimum=0.0001, maximum=1)),
+        None,
+        "The seconds after which a thread that computes lets others have the interpreter, for the whole process; "
+        "None: as the interpreter has it.",
+        Section.THREADS,
+        command_line_default=0.001,
+    ),
+    Setting(
         "accepted_queue_size",
         integer(minimum=1, also=(-1,)),
         -1,

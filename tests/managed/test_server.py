@@ -12,6 +12,7 @@ import socket
 import ssl
 import stat
 import struct
+import sys
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -373,6 +374,16 @@ def test_thread_pool_max_is_what_the_pool_grows_to() -> None:
         first.start()
         assert fetch(server.bound_addr) == b"hello /"
         first.join(DEADLINE)
+
+
+def test_the_switch_interval_is_set_while_the_server_runs() -> None:
+    """The interpreter changes threads as often as thread_switch_interval says, and as before once that server stops."""
+    before = sys.getswitchinterval()
+    with local():
+        assert sys.getswitchinterval() == before
+    with local(thread_switch_interval=0.0625):
+        assert sys.getswitchinterval() == 0.0625
+    assert sys.getswitchinterval() == before
 
 
 def test_a_full_queue_is_answered_503() -> None:
