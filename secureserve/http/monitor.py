@@ -14,7 +14,8 @@ many threads do so, and how many are *parked*.
   polls again at once, so that an application that waits is served by as many threads as it keeps waiting. If nothing at
   all was got through, one is unparked in any case, so that a long computation does not keep quick requests out.
   Handshakes are computed without the interpreter lock, so looks that find every thread shaking hands unpark another one
-  too, up to the number of processors.
+  too, up to the number of processors. Otherwise nobody is missed while a thread shakes hands: it does not wait for the
+  application.
 * **Back to fewer.** Threads that together get through many events between two looks are too many: one is asked to park
   when it finishes. So is one after a while in which nobody was missed. Nothing but the monitor parks or unparks.
 * **All busy.** When no thread is parked, the pool grows up to its maximum. When it cannot, the monitor polls itself and
@@ -94,8 +95,9 @@ class Look:
         """Return whether one more thread would have something to do: all are busy, and not with computing."""
         if self.is_polled:
             return False
-        if self.shaking == self.active < PROCESSORS:
-            return True
+        if self.shaking:
+            # Who shakes hands waits for nothing but a processor, and polls again in a moment.
+            return self.shaking == self.active < PROCESSORS
         return self.events == 0 or (self.events < self.active * self.ticks and self.load < COMPUTING)
 
     def has_too_many(self) -> bool:

@@ -6,8 +6,11 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.http.monitor import STEPS_AT_ONCE, Monitor
+from secureserve.http import monitor as monitor_module
+from secureserve.http.monitor import STEPS_AT_ONCE, Look, Monitor
 
 
 def test_whatever_the_monitor_claims_it_takes_further() -> None:
@@ -27,3 +30,29 @@ def test_whatever_the_monitor_claims_it_takes_further() -> None:
         monitor._stand_in()
     assert advanced == list(range(STEPS_AT_ONCE + 5))
     assert queued == advanced[::2]
+
+
+@pytest.mark.parametrize(
+    ("active", "busy", "shaking", "events", "load", "misses"),
+    [
+        (2, 1, 0, 0, 0.0, False),
+        (2, 2, 0, 0, 0.0, True),
+        (2, 2, 0, 1, 0.1, True),
+        (2, 2, 0, 1, 0.9, False),
+        (2, 2, 0, 50, 0.1, False),
+        (monitor_module.PROCESSORS + 1, monitor_module.PROCESSORS + 1, monitor_module.PROCESSORS + 1, 0, 0.1, False),
+        (3, 3, 1, 0, 0.0, False),
+    ],
+    ids=["polled", "stuck", "waiting", "computing", "quick", "all shaking", "one shaking"],
+)
+def test_who_is_missed(*, active: int, busy: int, shaking: int, events: int, load: float, misses: bool) -> None:
+    """One more thread is wanted where all wait for the application, and not for a processor or the interpreter."""
+    look = Look(active=active, busy=busy, events=events, shaking=shaking, ticks=1.0, load=load)
+    assert look.misses_somebody() is misses
+
+
+def test_handshakes_alone_use_every_processor() -> None:
+    """While all threads shake hands and processors are left, another thread is wanted."""
+    for active in range(1, monitor_module.PROCESSORS + 2):
+        look = Look(active=active, busy=active, events=1, shaking=active, ticks=1.0, load=float(active))
+        assert look.misses_somebody() is (active < monitor_module.PROCESSORS)
