@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import tracemalloc
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -178,16 +177,24 @@ class _Named:
 
     key_type = "ecdsa"
     not_before = NOW
+    looks = 0
+    """How often any of them was looked at."""
 
     def __init__(self, number: int) -> None:
-        self.names = (f"host{number}.example.test", f"*.zone{number}.example.test")
+        self._number = number
+
+    @property
+    def names(self) -> tuple[str, str]:
+        _Named.looks += 1
+        return f"host{self._number}.example.test", f"*.zone{self._number}.example.test"
 
     def is_current(self, _now: datetime) -> bool:
+        _Named.looks += 1
         return True
 
 
 def test_ten_thousand() -> None:
-    """Among 10,000 credentials a look-up takes microseconds, found or not, and the index a few megabytes."""
+    """Among 10,000 credentials a look-up looks at hardly any, found or not, and the index has a few megabytes."""
     many: Any = [_Named(number) for number in range(10_000)]
     tracemalloc.start()
     store = CertificateStore(many)
@@ -195,11 +202,6 @@ def test_ten_thousand() -> None:
     tracemalloc.stop()
     assert index_size < 20_000_000
     for name, expected in [("host7777.example.test", 7777), ("x.zone42.example.test", 42), ("nobody.test", 0)]:
-        best = 1.0
-        for _ in range(20):
-            began = time.perf_counter()
-            for _ in range(100):
-                found: Any = store.select(name)
-            best = min(best, (time.perf_counter() - began) / 100)
-        assert found is many[expected]
-        assert best < 10e-6, f"{best * 1e6:.1f} microseconds for {name}"
+        _Named.looks = 0
+        assert store.select(name) is many[expected]
+        assert _Named.looks <= 4
