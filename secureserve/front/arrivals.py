@@ -101,16 +101,27 @@ class Arrivals:
         for fd in list(self._listeners):
             self._listeners.pop(fd).close()
 
-    def accept(self, fd: int) -> None:
-        """Accept what waits at a listener that a poll told of."""
+    def accept(self, fd: int) -> Connection | None:
+        """Accept what waits at a listener that a poll told of.
+
+        Returns:
+            One that was accepted and may have said something already, which is the caller's; the others wait.
+        """
         listener = self._listeners.get(fd)
         if listener is None:
-            return
+            return None
         outcome = listener.accept_many(ACCEPT_AT_ONCE)
         if outcome.connections:
             self._accounting.accepted(len(outcome.connections))
+        first = None
         for sock, address in outcome.connections:
-            self._enter(sock, address)
+            connection = self._enter(sock, address)
+            if connection is None:
+                continue
+            if first is None:
+                first = connection
+            else:
+                self._wait(connection)
         if outcome.status is AcceptStatus.EXHAUSTED:
             self._resting.append(listener)
             self.retry_at = self._clock.monotonic() + ACCEPT_AGAIN_SECONDS
@@ -118,6 +129,7 @@ class Arrivals:
             self._registry.evict()
         elif outcome.status is not AcceptStatus.CLOSED:
             self._listen(listener)
+        return first
 
     def accept_again(self) -> None:
         """Try listeners that rest for want of descriptors again."""
@@ -131,12 +143,12 @@ class Arrivals:
         with contextlib.suppress(OSError, ValueError):
             self._registry.poller.arm_arrival(listener.fileno())
 
-    def _enter(self, sock: socket.socket, address: tuple[str, int]) -> None:
+    def _enter(self, sock: socket.socket, address: tuple[str, int]) -> Connection | None:
         proxied = self._settings.proxy_protocol
         if proxied and not self._proxies.trusts(address[0]):
             self._accounting.refused("untrusted_proxy")
             sock.close()
-            return
+            return None
         # A proxy's own address is under no limit; the client is counted once its header has named it.
         counted_as = "" if proxied else address[0]
         admission = self._limits.admit(counted_as)
@@ -145,7 +157,7 @@ class Arrivals:
         if admission is not Admission.ADMITTED:
             self._accounting.refused(admission.value)
             sock.close()
-            return
+            return None
         connection = Connection(PlainTransport(sock), address, self._settings, self._timeouts, self._clock)
         connection.counted_as = counted_as
         if proxied:
@@ -153,7 +165,12 @@ class Arrivals:
             connection.proxy_parser = ProxyHeaderParser()
         else:
             self._know_client(connection, address)
-        self._registry.enter(connection, connection.since + self._timeouts.handshake)
+        self._registry.enter(connection)
+        return connection
+
+    def _wait(self, connection: Connection) -> None:
+        """Wait for the peer to say something, until its time for the handshake has passed."""
+        self._registry.wait(connection, Want.READ, connection.since + self._timeouts.handshake)
 
     def _know_client(self, connection: Connection, address: tuple[str, int]) -> None:
         connection.client = address
@@ -168,7 +185,7 @@ class Arrivals:
         try:
             ahead = sock.recv(parser.wants, socket.MSG_PEEK)
         except BlockingIOError:
-            self._registry.wait(connection, Want.READ, connection.since + self._timeouts.handshake)
+            self._wait(connection)
             return False
         if not ahead:
             self._registry.end(connection, "left")
@@ -192,7 +209,7 @@ class Arrivals:
         try:
             first = connection.transport.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            self._registry.wait(connection, Want.READ, connection.since + self._timeouts.handshake)
+            self._wait(connection)
             return False
         if not first:
             self._registry.end(connection, "left")

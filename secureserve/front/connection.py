@@ -105,6 +105,7 @@ class Connection:
         "out_size",
         "paused",
         "plain_on_tls",
+        "polled_as",
         "proxy",
         "proxy_parser",
         "queued_at",
@@ -132,6 +133,8 @@ class Connection:
         self.since = self.paused = clock.monotonic()
         self.alarm = Alarm(self)
         self.admitted = False
+        # What it was when the poller learned of it: None before that, False an arrival, True admitted.
+        self.polled_as: bool | None = None
         # Most connections wait with nothing to be sent, and an empty deque has room for 64.
         self.out: deque[memoryview] | None = None
         self.out_size = 0

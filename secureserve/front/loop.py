@@ -142,7 +142,7 @@ class Front:
             timeout: Seconds; None waits until there is one, or until `wake`.
 
         Returns:
-            A connection to `advance`; None when there is none, or when what was ready was a listener.
+            A connection to `advance`, just accepted perhaps; None when there is none.
         """
         fd = self._poller.poll(timeout)
         return None if fd is None else self._found(fd)
@@ -225,10 +225,7 @@ class Front:
     # Inside.
 
     def _found(self, fd: int) -> Connection | None:
-        connection = self.registry.found(fd)
-        if connection is None:
-            self._arrivals.accept(fd)
-        return connection
+        return self.registry.found(fd) or self._arrivals.accept(fd)
 
     def _guard(self, step: Callable[[Connection], bool | None], connection: Connection) -> bool:
         try:

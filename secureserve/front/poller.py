@@ -57,9 +57,10 @@ class Poller:
         """Wait again for an arrival on `fd`."""
         self._arrivals.modify(fd, WRITE if write else READ)
 
-    def admit(self, fd: int) -> None:
-        """Move `fd` from the arrivals to those being served, at rest."""
-        self._arrivals.unregister(fd)
+    def admit(self, fd: int, *, arrived: bool = True) -> None:
+        """Move `fd` from the arrivals, or where it never was one from nowhere, to those being served, at rest."""
+        if arrived:
+            self._arrivals.unregister(fd)
         self._served.register(fd, AT_REST)
 
     def arm(self, fd: int, *, write: bool = False) -> None:

@@ -75,20 +75,12 @@ class Registry:
         self._waiting: dict[int, Connection] = {}
         self._idle: dict[int, Connection] = {}
 
-    def enter(self, connection: Connection, deadline: float) -> None:
-        """Take in a connection that was accepted; it waits for its first byte."""
+    def enter(self, connection: Connection) -> None:
+        """Take in a connection that was accepted; it is the caller's."""
         self.connections.add(connection)
-        try:
-            # Known to the poller before anybody can claim it: whoever does may arm it again at once.
-            self.poller.add(connection.fd)
-        except OSError:
-            self.end(connection, "error")
-        else:
-            self.wait(connection, Want.READ, deadline)
 
     def admit(self, connection: Connection) -> None:
         """Let a connection be served: it is no arrival any more."""
-        self.poller.admit(connection.fd)
         connection.admitted = True
 
     # Waiting, and who has whom.
@@ -103,6 +95,8 @@ class Registry:
         if self.draining and connection.is_quiet():
             self.part(connection, "stopped")
             return
+        if connection.polled_as is not connection.admitted and not self._enrol(connection):
+            return
         self.set_deadline(connection, deadline)
         self._waiting[connection.fd] = connection
         self._arm(connection, write=want is Want.WRITE)
@@ -111,6 +105,8 @@ class Registry:
         """Give the connection up between two requests."""
         if self.draining:
             self.part(connection, "stopped")
+            return
+        if not connection.polled_as and not self._enrol(connection):
             return
         if self.deadlines.set(connection.alarm, deadline):
             self.on_earlier_deadline()
@@ -159,6 +155,26 @@ class Registry:
                 self.part(connection, "evicted")
                 return True
         return False
+
+    def _enrol(self, connection: Connection) -> bool:
+        """Make a connection that waits for the first time, or the first time since it was admitted, known to the poller.
+
+        That is done while nobody else can claim it, since whoever does may arm it again at once.
+
+        Returns:
+            Whether the kernel had room for it; otherwise the connection is over.
+        """
+        was_arrival = connection.polled_as is not None
+        connection.polled_as = connection.admitted
+        try:
+            if connection.admitted:
+                self.poller.admit(connection.fd, arrived=was_arrival)
+            else:
+                self.poller.add(connection.fd)
+        except OSError:
+            self.end(connection, "error")
+            return False
+        return True
 
     def _arm(self, connection: Connection, *, write: bool) -> None:
         try:

@@ -88,12 +88,14 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Guard:
     for name in STEPS:
         monkeypatch.setattr(loop.Front, name, as_step(getattr(loop.Front, name)))
 
-    admit = arrivals.Arrivals._enter
+    enter = arrivals.Arrivals._enter
 
-    def admit_non_blocking(self: arrivals.Arrivals, sock: socket.socket, address: tuple[str, int]) -> None:
+    def enter_non_blocking(
+        self: arrivals.Arrivals, sock: socket.socket, address: tuple[str, int]
+    ) -> connection.Connection | None:
         if sock.getblocking():
             guard.offences.append("a socket that blocks")
-        admit(self, sock, address)
+        return enter(self, sock, address)
 
-    monkeypatch.setattr(arrivals.Arrivals, "_enter", admit_non_blocking)
+    monkeypatch.setattr(arrivals.Arrivals, "_enter", enter_non_blocking)
     return guard

@@ -314,7 +314,7 @@ class BuiltinConnection:
             return Want.READ
         _HANDSHAKE.connection = self
         try:
-            self._tls_socket.do_handshake()
+            self._library.do_handshake()
         except ssl.SSLWantReadError:
             return Want.READ
         except ssl.SSLWantWriteError:
