@@ -157,7 +157,7 @@ class Registry:
         return False
 
     def _enrol(self, connection: Connection) -> bool:
-        """Make a connection that waits for the first time, or the first time since it was admitted, known to the poller.
+        """Make a connection known to the poller, when it waits for the first time, or for the first time as admitted.
 
         That is done while nobody else can claim it, since whoever does may arm it again at once.
 

@@ -152,8 +152,8 @@ class Monitor:
             self._see_to_the_queue(is_polled=look.is_polled)
             if look.misses_somebody():
                 front.polled_by(look.active + 1)
-                quiet = unneeded = calm = 0
-                self._relieve(is_stuck=look.events == 0)
+                quiet = unneeded = 0
+                calm = 0 if self._relieve(is_stuck=look.events == 0) else calm + 1
             else:
                 if front.polled_by(look.active) and look.is_polled:
                     front.wake_one()
@@ -202,10 +202,17 @@ class Monitor:
         self._looked, self._computed = now, computed
         return Look(active, busy, events, shaking, elapsed / TICK, load)
 
-    def _relieve(self, *, is_stuck: bool) -> None:
-        """Get somebody to poll: a parked thread, or if nothing goes on at all a new one, or the monitor itself."""
-        if not self._workers.unpark() and is_stuck and not self._workers.grow():
+    def _relieve(self, *, is_stuck: bool) -> bool:
+        """Get somebody to poll: a parked thread, or if nothing goes on at all a new one, or the monitor itself.
+
+        Returns:
+            Whether there was anything to be done: when all work, and get on, there is nobody left to look out for.
+        """
+        if self._workers.unpark():
+            return True
+        if is_stuck and not self._workers.grow():
             self._stand_in()
+        return is_stuck
 
     def _stand_in(self) -> None:
         """Take the Front's steps while every thread runs the application; queue what becomes ready."""

@@ -193,11 +193,14 @@ class Workers:
             self._excess.append(None)
 
     def enqueue(self, connection: Connection) -> None:
-        """Let a request wait for a thread."""
+        """Let a request wait for a thread, and wake one that has gone to poll meanwhile."""
         connection.move(State.QUEUED)
         connection.queued_at = self._clock.monotonic()
         with self._lock:
             self._queue.append(connection)
+        # A thread looks at the queue after it has let go of its connection: it sees this request, or is seen here.
+        if any(worker.connection is None and not worker.is_parked for worker in self.threads):
+            self._front.wake_one()
 
     def refuse_overdue(self) -> None:
         """Refuse what the queue has no room for, and has waited for its time."""

@@ -7,65 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secureserve.front.accounting import Accounting
 from secureserve.front.connection import Connection, State
-from secureserve.front.conversation import Need
 from secureserve.front.listener import Listener
-from secureserve.front.loop import Front, Observer
-from secureserve.front.settings import FrontSettings
-from secureserve.testing.clock import ManualClock
+from tests.front.conftest import PHASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from secureserve.errors import PeerError
-
-DEADLINE = 10.0
-
-
-class _Listens:
-    """A conversation in which nothing is ever complete."""
-
-    def received(self, data: bytes) -> Need:
-        return Need.HEAD
-
-    def has_begun(self) -> bool:
-        return False
-
-    def interim(self) -> bytes:
-        return b""
-
-    def answer(self, error: PeerError) -> bytes:
-        return b""
-
-    def run(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def front(clock: ManualClock) -> Iterator[Front]:
-    """A Front without threads: the test takes its steps."""
-    front = Front(
-        settings=FrontSettings(),
-        timeout=DEADLINE,
-        clock=clock,
-        accounting=Accounting(),
-        observer=Observer(),
-        converse=lambda _: _Listens(),
-        secure=None,
-        reverse_dns=None,
-    )
-    yield front
-    front.close()
+    from secureserve.front.loop import Front
+    from secureserve.testing.clock import ManualClock
 
 
 @pytest.fixture
@@ -86,11 +36,11 @@ def test_a_connection_that_a_thread_has_is_not_forgotten(
 ) -> None:
     """Its deadline passes while a step is taken; the step leaves it waiting, and it is ended all the same."""
     connection, _ = held
-    clock.advance(DEADLINE + 1)
+    clock.advance(PHASE_SECONDS + 1)
     front.expire()
     assert connection.state is not State.CLOSED
     assert not front.advance(connection)
-    clock.advance(DEADLINE + 1)
+    clock.advance(PHASE_SECONDS + 1)
     front.expire()
     assert connection.state is State.CLOSED
 
@@ -102,7 +52,7 @@ def test_a_deadline_that_is_set_when_it_has_passed_is_kept(
     connection, _ = held
     assert not front.advance(connection)
     assert front.registry.claim(connection)
-    clock.advance(DEADLINE + 1)
+    clock.advance(PHASE_SECONDS + 1)
     # As in the middle of giving it up: due, and nobody can claim it yet.
     front.expire()
     front.registry.give_back(connection)
@@ -118,12 +68,12 @@ def test_a_connection_that_was_served_meanwhile_is_spared(
     """Between the look at the deadlines and the claim a request may come: the new deadline counts."""
     connection, peer = held
     assert not front.advance(connection)
-    clock.advance(DEADLINE + 1)
+    clock.advance(PHASE_SECONDS + 1)
     claim = front.registry.claim
 
     def served_first(candidate: Connection) -> bool:
         claimed = claim(candidate)
-        front.registry.set_deadline(candidate, clock.monotonic() + DEADLINE)
+        front.registry.set_deadline(candidate, clock.monotonic() + PHASE_SECONDS)
         return claimed
 
     monkeypatch.setattr(front.registry, "claim", served_first)

@@ -56,3 +56,22 @@ def test_handshakes_alone_use_every_processor() -> None:
     for active in range(1, monitor_module.PROCESSORS + 2):
         look = Look(active=active, busy=active, events=1, shaking=active, ticks=1.0, load=float(active))
         assert look.misses_somebody() is (active < monitor_module.PROCESSORS)
+
+
+@pytest.mark.parametrize(
+    ("parked", "room", "is_stuck", "helped", "stands_in"),
+    [
+        (True, False, False, True, False),
+        (False, True, True, True, False),
+        (False, False, True, True, True),
+        (False, True, False, False, False),
+    ],
+    ids=["a thread rests", "the pool may grow", "nobody is left", "all get on"],
+)
+def test_who_helps(*, parked: bool, room: bool, is_stuck: bool, helped: bool, stands_in: bool) -> None:
+    """Threads that rest come first; only while nothing goes on is one added, or does the monitor poll itself."""
+    polled: list[float] = []
+    workers: Any = SimpleNamespace(unpark=lambda: parked, grow=lambda: room)
+    monitor = Monitor(workers, SimpleNamespace(poll=polled.append), SYSTEM_CLOCK)  # type: ignore[arg-type]
+    assert monitor._relieve(is_stuck=is_stuck) is helped
+    assert bool(polled) is stands_in

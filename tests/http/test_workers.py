@@ -1,9 +1,13 @@
-"""How a worker thread shares its time between connections being served and those that arrive."""
+"""How worker threads share their time between connections, and learn of what waits for them."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from secureserve.http.workers import ARRIVALS_SECONDS, TURN_SECONDS, Worker, Workers
 
@@ -47,3 +51,22 @@ def test_a_thread_does_not_look_for_arrivals_again_before_their_next_turn() -> N
     taken = turns(arrivals=2, looks=1200)
     assert sum(taken) == 2
     assert taken.index(True) < 12
+
+
+@pytest.mark.parametrize(
+    ("connection", "is_parked", "woken"), [(None, False, 1), (None, True, 0), (object(), False, 0)]
+)
+def test_a_request_that_waits_wakes_a_thread_that_polls(connection: Any, woken: int, *, is_parked: bool) -> None:
+    """A thread went to poll while the monitor took a request for it: it is woken, and only then."""
+    wakes: list[None] = []
+    workers: Any = Workers.__new__(Workers)
+    workers._clock = Ticking()
+    workers._lock = threading.Lock()
+    workers._queue = deque()
+    workers._front = SimpleNamespace(wake_one=lambda: wakes.append(None))
+    worker = Worker()
+    worker.connection, worker.is_parked = connection, is_parked
+    workers.threads = [worker]
+    workers.enqueue(SimpleNamespace(move=lambda _state: None, queued_at=0.0))
+    assert workers.qsize == 1
+    assert len(wakes) == woken
