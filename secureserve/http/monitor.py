@@ -8,14 +8,14 @@ many threads do so, and how many are *parked*.
 
 * **One thread is enough** for an application that answers at once. A second one would only fight with it over the
   interpreter lock, so at first all threads but one are parked.
-* **The monitor** looks every millisecond while there is work, and less often while nobody is missed. If every thread
-  that is not parked is busy, they get through fewer events in a millisecond than they are, and the process hardly
-  computes, then the application is waiting for something, and one more thread is unparked. It stays: whoever finishes
-  polls again at once, so that an application that waits is served by as many threads as it keeps waiting. If nothing at
-  all was got through, one is unparked in any case, so that a long computation does not keep quick requests out.
-  Handshakes are computed without the interpreter lock, so looks that find every thread shaking hands unpark another one
-  too, up to the number of processors. Otherwise nobody is missed while a thread shakes hands: it does not wait for the
-  application.
+* **The monitor** looks every millisecond while there is work, and less often while nobody is missed or can be. If every
+  thread that is not parked is busy, they get through fewer events in a millisecond than they are, and the process
+  hardly computes, then the application is waiting for something, and one more thread is unparked. It stays: whoever
+  finishes polls again at once, so that an application that waits is served by as many threads as it keeps waiting. If
+  nothing at all was got through, one is unparked in any case, so that a long computation does not keep quick requests
+  out. Handshakes are computed without the interpreter lock, so looks that find every thread shaking hands unpark
+  another one too, up to the number of processors. Otherwise nobody is missed while a thread shakes hands: it does not
+  wait for the application.
 * **Back to fewer.** Threads that together get through many events between two looks are too many: one is asked to park
   when it finishes. So is one after a while in which nobody was missed. Nothing but the monitor parks or unparks.
 * **All busy.** When no thread is parked, the pool grows up to its maximum. When it cannot, the monitor polls itself and
