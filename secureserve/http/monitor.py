@@ -221,10 +221,12 @@ class Monitor:
         for _ in range(STEPS_AT_ONCE):
             connection = front.poll(timeout)
             if connection is None:
-                return
+                break
             if front.advance(connection):
                 self._workers.enqueue(connection)
             timeout = 0.0
+        # No earlier: the polls here would take what is to wake another.
+        self._workers.wake_for_queue()
 
     def _doze(self) -> None:
         """Sleep until the next deadline, or until a poll brings something."""

@@ -193,13 +193,16 @@ class Workers:
             self._excess.append(None)
 
     def enqueue(self, connection: Connection) -> None:
-        """Let a request wait for a thread, and wake one that has gone to poll meanwhile."""
+        """Let a request wait for a thread."""
         connection.move(State.QUEUED)
         connection.queued_at = self._clock.monotonic()
         with self._lock:
             self._queue.append(connection)
-        # A thread looks at the queue after it has let go of its connection: it sees this request, or is seen here.
-        if any(worker.connection is None and not worker.is_parked for worker in self.threads):
+
+    def wake_for_queue(self) -> None:
+        """Wake a thread that went to poll while its next request was queued."""
+        # A thread looks at the queue after it has let go of its connection: either it sees the request, or is seen.
+        if self._queue and any(worker.connection is None and not worker.is_parked for worker in self.threads):
             self._front.wake_one()
 
     def refuse_overdue(self) -> None:

@@ -18,18 +18,20 @@ def test_whatever_the_monitor_claims_it_takes_further() -> None:
     ready = deque(range(STEPS_AT_ONCE + 5))
     advanced: list[int] = []
     queued: list[int] = []
+    woken: list[int] = []
 
     def advance(connection: int) -> bool:
         advanced.append(connection)
         return connection % 2 == 0
 
     front: Any = SimpleNamespace(poll=lambda _: ready.popleft() if ready else None, advance=advance)
-    workers: Any = SimpleNamespace(enqueue=queued.append)
+    workers: Any = SimpleNamespace(enqueue=queued.append, wake_for_queue=lambda: woken.append(len(ready)))
     monitor = Monitor(workers, front, SYSTEM_CLOCK)
     while ready:
         monitor._stand_in()
     assert advanced == list(range(STEPS_AT_ONCE + 5))
     assert queued == advanced[::2]
+    assert woken == [5, 0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_handshakes_alone_use_every_processor() -> None:
 def test_who_helps(*, parked: bool, room: bool, is_stuck: bool, helped: bool, stands_in: bool) -> None:
     """Threads that rest come first; only while nothing goes on is one added, or does the monitor poll itself."""
     polled: list[float] = []
-    workers: Any = SimpleNamespace(unpark=lambda: parked, grow=lambda: room)
+    workers: Any = SimpleNamespace(unpark=lambda: parked, grow=lambda: room, wake_for_queue=lambda: None)
     monitor = Monitor(workers, SimpleNamespace(poll=polled.append), SYSTEM_CLOCK)  # type: ignore[arg-type]
     assert monitor._relieve(is_stuck=is_stuck) is helped
     assert bool(polled) is stands_in

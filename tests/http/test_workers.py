@@ -67,6 +67,9 @@ def test_a_request_that_waits_wakes_a_thread_that_polls(connection: Any, woken: 
     worker = Worker()
     worker.connection, worker.is_parked = connection, is_parked
     workers.threads = [worker]
+    workers.wake_for_queue()
+    assert not wakes
     workers.enqueue(SimpleNamespace(move=lambda _state: None, queued_at=0.0))
     assert workers.qsize == 1
+    workers.wake_for_queue()
     assert len(wakes) == woken
