@@ -450,21 +450,21 @@ class BuiltinConnection:
         return True
 
     def _negotiated(self) -> TLSInfo:
-        tls_socket = self._tls_socket
-        presented, cipher = self._presented, tls_socket.cipher()
+        library = self._library
+        presented, cipher = self._presented, library.cipher()
         if presented is None or cipher is None:
             raise HandshakeFailed("the library did not ask what to present")
-        version = tls_socket.version() or ""
+        version = library.version() or ""
         return presented.negotiations.info(
             version=version,
             cipher=cipher[0],
             cipher_bits=cipher[2],
-            group=tls_socket.group() if hasattr(tls_socket, "group") else None,
-            alpn_protocol=tls_socket.selected_alpn_protocol(),
+            group=library.group() if hasattr(library, "group") else None,
+            alpn_protocol=library.selected_alpn_protocol(),
             server_name=self._server_name,
-            resumed=bool(tls_socket.session_reused),
+            resumed=bool(library.session_reused),
             credential=self._shown(presented, version, cipher[0]),
-            peer_chain_der=_verified_chain(tls_socket),
+            peer_chain_der=_verified_chain(library),
             library=LIBRARY,
         )
 
@@ -544,16 +544,11 @@ def _on_server_name(_tls_socket: Any, name: str | None, _context: ssl.SSLContext
     return connection.on_server_name(name)
 
 
-def _verified_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
-    """Return the client's chain as DER. That is public since Python 3.13; before, the call lies one object deeper."""
-    own = tls_socket.getpeercert(binary_form=True)
-    if own is None:
+def _verified_chain(library: Any) -> tuple[bytes, ...]:
+    """Return the client's chain as DER; it comes so from a TLS socket, and as certificates from what that stands on."""
+    if library.getpeercert(True) is None:
         return ()
-    if hasattr(tls_socket, "get_verified_chain"):
-        chain = tls_socket.get_verified_chain()
-    else:
-        library: Any = tls_socket
-        chain = library._sslobj.get_verified_chain()  # noqa: SLF001 - as the docstring says
+    chain = library.get_verified_chain()
     return tuple(item if isinstance(item, bytes) else item.public_bytes(_DER) for item in chain)
 
 
