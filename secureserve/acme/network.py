@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.acme import problems
-from secureserve.acme.protocol import client, requests
+from secureserve.acme.protocol import client, errors, requests
 from secureserve.acme.waiting import call_within
 from secureserve.errors import IssuanceError
 
@@ -33,6 +35,9 @@ NONCE_ATTEMPTS: Final = 16
 """How often a request is sent while nothing but its nonce is refused. Eight were too few for an authority that refuses
 two of five, as test authorities do: one order in a hundred failed."""
 
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]+")
+"""RFC 8555, 6.5.1."""
+
 
 class Network(client.ClientNetwork):
     """The library's network, which repeats a request as often as it takes when nothing but its nonce was refused.
@@ -46,10 +51,10 @@ class Network(client.ClientNetwork):
     def __init__(self, session: Session, key: JWK | None, algorithm: JWASignature) -> None:
         super().__init__(key, alg=algorithm, user_agent=USER_AGENT, timeout=STEP_TIMEOUT)
         self.session.close()
-        self.session = session
+        self.session = self._session = session
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Post a signed request, once more for each nonce that is refused.
+        """Post a signed request, once more for each nonce that is refused, with the one that came in its place.
 
         The library would do so once, for errors of its own; the session raises ours before.
 
@@ -62,7 +67,18 @@ class Network(client.ClientNetwork):
             except IssuanceError as error:
                 if error.problem_name != "badNonce":
                     raise
+                self._take_nonce()
         return super().post(*args, **kwargs)
+
+    def _take_nonce(self) -> None:
+        """Use the nonce that came with the error next (RFC 8555, 6.5); where none did, a new one is fetched."""
+        # What else there is is as old as the one that was refused.
+        self._nonces.clear()
+        refusal = self._session.refusal
+        # What is no nonce has to be ignored (6.5.1); the library reads base64url out of anything.
+        if _NONCE.fullmatch(refusal.headers.get(self.REPLAY_NONCE_HEADER, "")):
+            with contextlib.suppress(errors.NonceError):
+                self._add_nonce(refusal)
 
 
 class Session(requests.Session):
@@ -76,6 +92,7 @@ class Session(requests.Session):
 
     Attributes:
         doing: What is being done, as a clause, for errors.
+        refusal: The last answer that was no success; an empty one as long as all were.
     """
 
     def __init__(self, authority: Authority, clock: Clock, cancelled: threading.Event, timeout: float) -> None:
@@ -83,6 +100,7 @@ class Session(requests.Session):
         del self.adapters["http://"]
         self.headers["Accept-Encoding"] = "identity"
         self.doing = ""
+        self.refusal = requests.Response()
         self._authority = authority
         self._clock = clock
         self._cancelled = cancelled
@@ -116,6 +134,7 @@ class Session(requests.Session):
             self.close()
             raise requests.exceptions.Timeout(f"no answer within {self._timeout:g} s") from None
         if not response.ok or response.is_redirect:
+            self.refusal = response
             raise problems.response_error(self._authority, self.doing, response, self._clock)
         return response
 

@@ -20,6 +20,7 @@ from secureserve.acme.protocol import JWKEC
 from secureserve.certificates.issuance import new_key
 from secureserve.errors import IssuanceError
 from secureserve.testing import ACMEAuthority, ManualClock, Problem
+from secureserve.testing.acme_application import ACMEApplication
 from tests.acme.pebble import reserved_port
 
 if TYPE_CHECKING:
@@ -203,6 +204,56 @@ def test_nonces_may_be_refused_often(acme_authority: ACMEAuthority, authority: A
     assert client.account().contact == ("mailto:ops@example.test",)
     assert client.find_account() == url
     client.close()
+
+
+def test_the_nonce_of_a_refusal_is_used(
+    acme_authority: ACMEAuthority, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose nonce was refused is repeated with the one that came with the error (RFC 8555, 6.5)."""
+    asked: list[str] = []
+    take_problem = acme_authority.take_problem
+
+    def noting(resource: str) -> None:
+        asked.append(resource)
+        take_problem(resource)
+
+    monkeypatch.setattr(acme_authority, "take_problem", noting)
+    acme_authority.reject_every = 2
+    client = Client(authority, JWKEC(key=new_key()))
+    client.new_account((), None, terms=True)
+    client.find_account()
+    client.account()
+    client.close()
+    assert (asked.count("newNonce"), asked.count("newAccount") + asked.count("account")) == (1, 5)
+
+
+@pytest.mark.parametrize("nonce", [None, "", "not base64url!", "A"])
+def test_a_refusal_without_a_nonce(
+    https_server: Any, tls_authority: TestAuthority, acme_authority: ACMEAuthority, nonce: str | None
+) -> None:
+    """An authority that sends none with the error, or one that cannot be, is asked for another."""
+    served = ACMEApplication(acme_authority)
+    asked: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        asked.append(environ["PATH_INFO"])
+
+        def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            if status.startswith("400"):
+                headers = [(name, value) for name, value in headers if name != "Replay-Nonce"]
+                headers += [] if nonce is None else [("Replay-Nonce", nonce)]
+            return start_response(status, headers)
+
+        return served(environ, start)
+
+    server = https_server(application)
+    acme_authority.base_url = server.url
+    acme_authority.reject_every = 2
+    client = Client(Authority("odd", acme_authority.directory_url, str(tls_authority.cert_path)), JWKEC(key=new_key()))
+    url = client.new_account((), None, terms=True)
+    assert client.find_account() == url
+    client.close()
+    assert asked.count("/newNonce") == 2
 
 
 def test_nonces_may_not_be_refused_for_ever(acme_authority: ACMEAuthority, authority: Authority) -> None:
