@@ -69,10 +69,13 @@ REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
         "unsupportedContact": "The authority takes e-mail addresses alone as contact.",
         "unsupportedIdentifier": "The authority does not issue for names of this kind: for an IP address use one that "
         "does, and the profile that it wants.",
-        "userActionRequired": "The authority wants its terms accepted (again): read them and set acme_accept_terms.",
+        "userActionRequired": "The authority wants the account's owner to act, most often to agree to changed terms of "
+        "service: do so at its web site.",
     }
 )
 """What to do about each problem, by the last part of its type: RFC 8555 (6.7) and 9773 (7.4), profiles, RFC 9799."""
+
+_USER_ACTION: Final = "userActionRequired"
 
 _CERTIFICATE_NOT_YET_VALID: Final = 9
 _CERTIFICATE_EXPIRED: Final = 10
@@ -86,7 +89,12 @@ _CLIENT_ERRORS: Final = range(400, 500)
 
 
 def problem_error(
-    authority: object, doing: str, document: Mapping[str, Any], *, retry_after: float | None = None
+    authority: object,
+    doing: str,
+    document: Mapping[str, Any],
+    *,
+    retry_after: float | None = None,
+    terms: str | None = None,
 ) -> IssuanceError:
     """Return what a problem document (RFC 8555, 6.7) says.
 
@@ -95,6 +103,7 @@ def problem_error(
         doing: What was to be done, as a clause (``ordering a certificate for example.org``).
         document: The document, from JSON. Nothing in it is trusted.
         retry_after: Seconds that the authority asks us to wait.
+        terms: Where the terms of service are that it speaks of.
     """
     problem_type = _text(document.get("type")) or "about:blank"
     detail = _text(document.get("detail")) or _text(document.get("title"))
@@ -107,6 +116,8 @@ def problem_error(
     for problem in subproblems:
         message += f" {_about(problem)}: {_name(problem['type'])}: {problem.get('detail', '').rstrip('.')}."
     remedy = _remedy(name, subproblems)
+    if name == _USER_ACTION:
+        remedy += _places(document.get("instance"), terms)
     if retry_after is not None:
         message += f" The authority asks to wait {retry_after:.0f} s."
     return IssuanceError(
@@ -134,7 +145,8 @@ def response_error(authority: object, doing: str, response: requests.Response, c
     except ValueError:
         document = None
     if isinstance(document, dict) and isinstance(document.get("type"), str):
-        return problem_error(authority, doing, document, retry_after=wait)
+        terms = response.links.get("terms-of-service", {}).get("url")
+        return problem_error(authority, doing, document, retry_after=wait, terms=terms)
     location = response.headers.get("Location")
     if response.is_redirect and location:
         remedy = "Check acme_directory: requests are not sent on to another place."
@@ -282,6 +294,13 @@ def _remedy(name: str, subproblems: Sequence[Mapping[str, Any]]) -> str:
     names = dict.fromkeys([*(_name(one["type"]) for one in subproblems), name] if name == "compound" else [name])
     found = [REMEDIES[one] for one in names if one in REMEDIES and (one != "compound" or len(names) == 1)]
     return " ".join(found)
+
+
+def _places(instructions: object, terms: str | None) -> str:
+    """Return where a person is to act: an authority has to say how to, and what about (RFC 8555, 7.3.3)."""
+    how = f" It says how at {_text(instructions)}." if instructions else ""
+    what = f" The terms are at {_text(terms)}." if terms else ""
+    return how + what
 
 
 def _name(problem_type: str) -> str:

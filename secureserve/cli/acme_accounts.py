@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from secureserve.errors import ConfigurationError, IssuanceError
-from secureserve.managed.acme import issuers_from, storage_from
+from secureserve.managed.acme import accounts_to_make, issuers_from, storage_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -76,7 +76,7 @@ def mind_accounts(
         raise ConfigurationError("--acme-email", None, "is missing", "Say what the address is to be.")
     if Wish.DEACTIVATE in wishes and len(wishes) > 1:
         raise ConfigurationError("--deactivate", None, "goes with nothing else", "Give it up by itself.")
-    if Wish.CREATE in wishes and not values["acme_accept_terms"]:
+    if Wish.CREATE in wishes and not values["acme_accept_terms"] and accounts_to_make(values):
         remedy = "Read the authority's terms of service, and give it if you accept them."
         raise ConfigurationError("--acme-accept-terms", None, "is missing", remedy)
     return [_mind(issuer.account, values, wishes, say) for issuer in issuers_from(values, storage_from(values))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.errors import ConfigurationError, CredentialError
+from secureserve.errors import ConfigurationError, CredentialError, StorageError
 from secureserve.managed.acme_layer import ACMELayer, Refusals, RememberingIssuer
 from secureserve.managed.importing import resolve
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answers",
+    "accounts_to_make",
     "build",
     "challenge_types",
     "is_wanted",
@@ -81,6 +82,24 @@ def storage_from(values: Mapping[str, Any]) -> Storage:
         return FileStorage(given)
     storage: Storage = given
     return storage
+
+
+def accounts_to_make(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return at which of the authorities there is no account yet, as far as the storage tells; nobody is asked.
+
+    An authority that there is not, and a storage that cannot be read, are for who uses them to complain of.
+    """
+    from secureserve.acme.authorities import authority
+    from secureserve.acme.keys import Key
+
+    storage = storage_from(values)
+    found = []
+    for name in values["acme_directory"]:
+        with contextlib.suppress(ConfigurationError, StorageError):
+            wanted = authority(name)
+            if storage.get(Key.account(wanted.directory_url)) is None:
+                found.append(wanted.name)
+    return tuple(found)
 
 
 def solvers_from(values: Mapping[str, Any], answers: Answers, types: Collection[str]) -> list[Solver]:

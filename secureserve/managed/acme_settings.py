@@ -30,7 +30,7 @@ ACME_SETTINGS: Final = (
         "acme_accept_terms",
         FLAG,
         False,
-        "Whether you accept the authority's terms of service; nothing is obtained otherwise.",
+        "Whether you accept the authority's terms of service; making an account takes it, using one does not.",
         Section.ACME,
     ),
     Setting(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from secureserve.certificates.names import address
 from secureserve.errors import ConfigurationError, ConfigurationErrors
-from secureserve.managed.acme import challenge_types
+from secureserve.managed.acme import accounts_to_make, challenge_types
 from secureserve.managed.acme_settings import ACME_SETTINGS
 from secureserve.managed.tls import is_wanted
 
@@ -63,8 +63,9 @@ def _about_acme(values: Mapping[str, Any]) -> list[ConfigurationError]:
                 problem = "has no effect without acme_domain"
                 found.append(ConfigurationError(setting.name, values[setting.name], problem, remedy))
         return found
-    if not values["acme_accept_terms"]:
-        problem = "is not set, and no certificate is obtained without it"
+    # Terms are agreed to when an account is made (RFC 8555, 7.3); whoever has one has agreed.
+    if not values["acme_accept_terms"] and (without := accounts_to_make(values)):
+        problem = f"is not set, and without it no account can be made at {' and '.join(without)}"
         remedy = "Read the authority's terms of service, and set it if you accept them."
         found.append(ConfigurationError("acme_accept_terms", None, problem, remedy))
     if (values["acme_eab_key_id"] is None) != (values["acme_eab_hmac_key_file"] is None):

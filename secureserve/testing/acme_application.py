@@ -74,6 +74,8 @@ class ACMEApplication:
             status, content, kind = problem.status, problem.document(), "application/problem+json"
             if problem.retry_after is not None:
                 headers["Retry-After"] = str(problem.retry_after)
+            if problem.kind == "userActionRequired":
+                headers["Link"] = f'<{self._acme.base_url}/terms>;rel="terms-of-service"'
         if isinstance(content, bytes):
             body, kind = content, "application/pem-certificate-chain"
         else:

@@ -79,6 +79,20 @@ def test_terms_are_agreed_to_by_option_alone(
     assert not acme_authority.accounts
 
 
+def test_terms_are_agreed_to_once(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, zone_solver: DNS01Solver
+) -> None:
+    """Whoever has an account need not agree again, unless the authority has lost it: then one is made anew."""
+    url = connected(Account(authority, storage, accept_terms=True))
+    later = Issuer(authority, storage, [zone_solver])
+    assert later.obtain(["www.example.test"]).names == ("www.example.test",)
+    assert later.account.url == url
+    acme_authority.accounts.clear()
+    with pytest.raises(IssuanceError, match=r"/terms.*acme_accept_terms"):
+        later.obtain(["www.example.test"])
+    assert not acme_authority.accounts
+
+
 def test_it_is_bound_to_an_external_account(
     tls_authority: TestAuthority, storage: FileStorage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,7 +56,7 @@ def test_each_type_where_it_may_come(acme_authority: ACMEAuthority, issuer: Issu
     error = caught.value
     assert error.problem_type == f"urn:ietf:params:acme:error:{kind}"
     assert (error.problem_name, error.detail, error.retry_after) == (kind, "The detail.", None)
-    assert error.remedy == REMEDIES[kind]
+    assert error.remedy.startswith(REMEDIES[kind])
     assert str(error).startswith("testing: ")
     assert all(part in str(error) for part in (kind, "The detail", error.remedy))
 
@@ -68,6 +68,24 @@ def test_the_status_does_not_hide_the_problem(acme_authority: ACMEAuthority, iss
     with pytest.raises(IssuanceError) as caught:
         issuer.obtain(["www.example.test"])
     assert (caught.value.problem_name, caught.value.retry_after) == ("rateLimited", 7)
+
+
+def test_new_terms_are_for_a_person(acme_authority: ACMEAuthority, issuer: Issuer) -> None:
+    """When terms have changed, the error says where the authority wants its user to go (RFC 8555, 7.3.3)."""
+    page = f"{acme_authority.base_url}/agree?to=it"
+    changed = Problem("userActionRequired", "Terms of service have changed.", status=403, extra={"instance": page})
+    acme_authority.fail_next("newOrder", changed)
+    with pytest.raises(IssuanceError) as caught:
+        issuer.obtain(["www.example.test"])
+    error = caught.value
+    assert error.remedy == (
+        f"{REMEDIES['userActionRequired']} It says how at {page}. The terms are at {acme_authority.base_url}/terms."
+    )
+    assert error.remedy in str(error)
+    acme_authority.fail_next("newOrder", Problem("userActionRequired", "Odd.", extra={"instance": {"x": "\n" * 9}}))
+    with pytest.raises(IssuanceError, match="Odd") as caught:
+        issuer.obtain(["www.example.test"])
+    assert "\n" not in str(caught.value)
 
 
 def test_subproblems_by_name(acme_authority: ACMEAuthority, issuer: Issuer) -> None:

@@ -165,6 +165,29 @@ def test_a_renewal_is_made_when_it_is_due(user: User) -> None:
     assert (renewed["names"], renewed["result"]) == (["shop.test"], "renewed")
 
 
+def test_terms_are_accepted_once(user: User) -> None:
+    """With an account in the storage nothing asks for ``--acme-accept-terms``; without one, everything does."""
+    user.ask("obtain", "shop.test")
+    unaccepted = {"SECURESERVE_ACME_ACCEPT_TERMS": "no"}
+    for arguments in (["renew", "--force"], ["obtain", "other.test"], ["account", "--create"]):
+        done = user.run(*arguments, **unaccepted)
+        assert done.status == 0, done.errors
+    assert len(user.authority.accounts) == 1
+    elsewhere = user.run("renew", "--force", "shop.test", "--acme-storage", "elsewhere", **unaccepted)
+    assert (elsewhere.status, "acme_accept_terms is not set" in elsewhere.errors) == (2, True), elsewhere.errors
+
+
+def test_changed_terms_are_told_with_where_to_agree(user: User) -> None:
+    """An account whose owner has to agree anew gets the authority's own instructions, and status 1."""
+    user.ask("obtain", "shop.test")
+    page = f"{user.authority.base_url}/agree"
+    changed = Problem("userActionRequired", "New terms.", status=403, extra={"instance": page})
+    user.authority.fail_next("newOrder", changed)
+    done = user.run("renew", "--force")
+    assert done.status == 1
+    assert f"It says how at {page}." in done.errors
+
+
 def test_a_refusal_ends_with_status_1_and_names_each_name(user: User) -> None:
     """What the authority refuses comes with its type, its words, and its words about each name."""
     user.authority.refused["bad.test"] = Problem("rejectedIdentifier", "Not that one.")

@@ -19,6 +19,8 @@ import pytest
 from cryptography import x509
 
 from secureserve import ConfigurationError, ConfigurationErrors, FileStorage, Server, StartFailed
+from secureserve.acme.authorities import AUTHORITIES
+from secureserve.acme.storage import Key
 from secureserve.certificates.issuance import KEY_TYPES
 from secureserve.events import CertificateObtained, CredentialRotated, IssuanceFailed
 from secureserve.managed.contradictions import contradictions
@@ -172,12 +174,40 @@ def test_every_kind_of_key_can_be_chosen() -> None:
         ({"acme_domain": (), "acme_on_demand": print, "acme_wait": 5}, "acme_wait", "no name"),
     ],
 )
-def test_what_cannot_be_had_together_is_told(settings: dict[str, Any], key: str, said: str) -> None:
+def test_what_cannot_be_had_together_is_told(settings: dict[str, Any], key: str, said: str, tmp_path: Path) -> None:
     """A start that could never obtain anything fails at once, and says what to change."""
-    values = Server(**{"acme_domain": "shop.test", "acme_accept_terms": True, **settings}).values()
+    given = {"acme_domain": "shop.test", "acme_accept_terms": True, "acme_storage": tmp_path, **settings}
+    values = Server(**given).values()
     (problem,) = contradictions(values)
     assert problem.key == key
     assert said in str(problem)
+
+
+def test_terms_are_accepted_for_accounts_that_are_yet_to_be_made(tmp_path: Path) -> None:
+    """An account in the storage will do, each authority needs one, and what cannot be read is told by its user."""
+    settings = {"acme_domain": "shop.test", "acme_directory": "letsencrypt zerossl", "acme_storage": tmp_path / "acme"}
+    values = Server(**settings).values()
+    for name, missing in (("letsencrypt", "at letsencrypt and zerossl."), ("zerossl", "at zerossl.")):
+        (problem,) = contradictions(values)
+        assert (problem.key, missing in str(problem)) == ("acme_accept_terms", True), problem
+        FileStorage(tmp_path / "acme").put(Key.account(AUTHORITIES[name].directory_url), b"{}")
+    assert not contradictions(values)
+    for path in (tmp_path / "acme").rglob("account.json"):
+        path.chmod(0o644)
+    assert not contradictions(values)
+    assert not contradictions({**values, "acme_directory": ("letsencript",)})
+
+
+def test_a_server_starts_again_without_accepting_terms(place: Place) -> None:
+    """With the account that the first start has made, a later one obtains without agreeing to anything again."""
+    with place.server():
+        pass
+    later = place.server(acme_accept_terms=False, acme_domain="new.shop.test")
+    assert not later.problems()
+    with later:
+        assert "ACME" in place.issuer_of("new.shop.test")
+    (account,) = place.authority.accounts.values()
+    assert len(account.orders) == 2
 
 
 def test_settings_without_a_name_have_no_effect_and_are_told() -> None:
