@@ -7,20 +7,20 @@ asked again only when its staging environment, whose limits are generous, no lon
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from secureserve.acme import renewal
+from secureserve.acme.pauses import Pause
 from secureserve.acme.storage import Key
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import IssuanceError, StorageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from secureserve.acme.authorities import Authority
     from secureserve.acme.charge import Charge
@@ -124,7 +124,8 @@ class Attempts:
 
     Args:
         issuers: Whom to ask; each further one only when those before it do not issue.
-        storage: Where it is written down which authority is to be left alone, so that a restart does not forget it.
+        storage: Where it is written down which authority is to be left alone, and after how many failures, so that a
+            restart does not forget it.
         clock: What measures pauses.
 
     Threads: any; one at a time for each charge.
@@ -161,6 +162,7 @@ class Attempts:
         Raises:
             StorageError: What has to be stored on the way could not be.
         """
+        self._recall(charge)
         refused: Refused | None = None
         for issuer in self.issuers:
             authority = issuer.authority
@@ -188,6 +190,11 @@ class Attempts:
             if issuer is not None:
                 issuer.settle(charge.names)
             self._storage.delete(Key.pause(authority, charge.names))
+            for other in self._asked():
+                # Others are still to be left alone, but their failures are not followed by further ones.
+                pause = Pause.load(other, self._storage, charge.names)
+                if pause is not None and pause.failures:
+                    replace(pause, failures=0).store(other, self._storage, charge.names)
 
     def _obtain(self, charge: Charge, issuer: IssuerLike, progress: Callable[[str], None] | None) -> Credential:
         stored = charge.stored
@@ -230,9 +237,28 @@ class Attempts:
         # A process that is started again and again must not ask each time, either.
         until = self._clock.now() + timedelta(seconds=max(seconds, renewal.FIRST_RETRY))
         with contextlib.suppress(StorageError):
-            self._storage.put(
-                Key.pause(url, charge.names), json.dumps({"until": until.isoformat(), "why": str(error)[:500]}).encode()
-            )
+            Pause(until, str(error), charge.failures_in_a_row + 1).store(url, self._storage, charge.names)
+
+    def _asked(self) -> Iterator[str]:
+        """Give the authorities that may be asked, with those of staging, by the URLs of their directories."""
+        for issuer in self.issuers:
+            yield issuer.authority.directory_url
+            staging = self._staging_of(issuer)
+            if staging is not None:
+                yield staging.authority.directory_url
+
+    def _recall(self, charge: Charge) -> None:
+        """See what was written down before this process began to ask."""
+        for authority in self._asked():
+            if authority in charge.paused:
+                continue
+            seconds = 0.0
+            with contextlib.suppress(StorageError):
+                pause = Pause.load(authority, self._storage, charge.names)
+                if pause is not None:
+                    seconds = renewal.remaining_pause(pause.until, now=self._clock.now())
+                    charge.failures_before = max(charge.failures_before, pause.failures)
+            charge.paused[authority] = self._clock.monotonic() + seconds
 
     def _staging_of(self, issuer: IssuerLike) -> IssuerLike | None:
         url = issuer.authority.directory_url
@@ -248,17 +274,7 @@ class Attempts:
         return pause if staging is None else max(pause, self._pause(charge, staging.authority.directory_url))
 
     def _pause(self, charge: Charge, authority: str) -> float:
-        if authority not in charge.paused:
-            charge.paused[authority] = self._clock.monotonic() + self._written_pause(charge, authority)
         return charge.paused[authority] - self._clock.monotonic()
-
-    def _written_pause(self, charge: Charge, authority: str) -> float:
-        with contextlib.suppress(StorageError, ValueError, KeyError, TypeError, OverflowError):
-            written = self._storage.get(Key.pause(authority, charge.names))
-            if written is not None:
-                until = datetime.fromisoformat(json.loads(written)["until"]).astimezone(timezone.utc)
-                return renewal.remaining_pause(until, now=self._clock.now())
-        return 0.0
 
 
 class _Rehearsed(Exception):

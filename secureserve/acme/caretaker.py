@@ -221,7 +221,7 @@ class Caretaker:
             at_least: Seconds that the authorities want to be left alone for.
         """
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        fraction = self._fraction_of(f"{charge.failures} {charge.names}")
+        fraction = self._fraction_of(f"{charge.failures_in_a_row} {charge.names}")
         with self._lock:
             charge.fail(message, now=now, monotonic=monotonic, fraction=fraction, at_least=at_least)
         self._announce.failed(charge, authority, problem_type)

@@ -101,6 +101,8 @@ class Charge:
     """When to look what is stored, whatever else there is to do, in monotonic seconds: others may change it."""
     is_busy: bool = False
     failures: int = 0
+    failures_before: int = 0
+    """How many attempts in a row had failed when this process began, as far as that was written down."""
     last_error: str | None = None
     alarms: int = 0
     """How many thresholds have been announced."""
@@ -144,7 +146,7 @@ class Charge:
 
     def clear_failures(self) -> None:
         """Forget what went wrong."""
-        self.failures = 0
+        self.failures = self.failures_before = 0
         self.last_error = None
 
     def pause(self, message: str, *, monotonic: float, seconds: float) -> None:
@@ -163,12 +165,17 @@ class Charge:
             fraction: Where chance puts the next attempt, from 0 to 1.
             at_least: Seconds that the authorities want to be left alone for.
         """
-        self.failures += 1
+        self.failures = self.failures_in_a_row + 1
         self.last_error = message
         self.is_forced = False
         remaining = None if self.stored is None else self.stored.credential.not_after - now
         delay = renewal.retry_delay(self.failures, fraction=fraction, remaining=remaining)
         self.not_before = monotonic + max(delay, at_least)
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """How many attempts in a row have failed, those before this process began included."""
+        return max(self.failures, self.failures_before)
 
     @property
     def renew_at(self) -> datetime | None:

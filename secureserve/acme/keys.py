@@ -24,7 +24,7 @@ class Kind(str, enum.Enum):
     CERTIFICATE = "certificate.pem"
     """A certificate with its chain and its private key."""
     PAUSE = "pause.json"
-    """Until when an authority is not to be asked again."""
+    """Until when an authority is not to be asked again, and after how many failures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from secureserve.acme import renewal
+from secureserve.acme.pauses import Pause
 from secureserve.acme.renewal import RenewalInformation
 from secureserve.acme.steward import OrderState, Steward
 from secureserve.acme.storage import FileStorage, Key, Kind
@@ -374,6 +375,78 @@ class TestFailures:
         assert len(issuer.calls) == 3
         third.log.wait_for(CertificateObtained)
 
+    def test_a_restart_does_not_begin_to_count_anew(self, make: Any, issuer: HandIssuer, storage: FileStorage) -> None:
+        """Waits go on growing where they were, until a success; then, over a restart too, they begin with a minute."""
+        issuer.outcomes = [unreachable() for _ in range(5)]
+        first = make()
+        first.steward.start()
+        first.settle()
+        first.advance(MINUTE)
+        first.advance(3 * MINUTE)
+        first.steward.stop()
+        second = make()
+        second.steward.start()
+        second.settle()
+        assert (len(issuer.calls), second.status.failures) == (3, 0)
+        second.advance(MINUTE)
+        (event,) = second.log.of(IssuanceFailed)
+        assert (event.failures, event.next_attempt - second.clock.now()) == (4, 27 * MINUTE)
+        second.advance(27 * MINUTE)
+        assert second.log.of(IssuanceFailed)[1].failures == second.status.failures == 5
+        second.advance(81 * MINUTE)
+        second.log.wait_for(CertificateObtained)
+        second.steward.stop()
+        assert not storage.keys(Kind.PAUSE)
+        issuer.outcomes = [unreachable()]
+        third = make()
+        third.steward.start()
+        third.advance(60 * DAY)
+        assert third.log.of(IssuanceFailed)[0].failures == 1
+
+    def test_whoever_issues_ends_the_count_of_all(
+        self, make: Any, issuer: HandIssuer, tls_authority: TestAuthority, clock: ManualClock, storage: FileStorage
+    ) -> None:
+        """An authority that always refuses, before another that issues, does not add up over restarts."""
+        other = HandIssuer(tls_authority, clock, OTHER_CA)
+        issuer.outcomes = [problem("rateLimited"), problem("rateLimited"), problem("rateLimited")]
+        other.outcomes = [unreachable()]
+        first = make(issuer, other)
+        first.steward.start()
+        first.settle()
+        assert first.log.of(IssuanceFailed)[0].failures == 1
+        first.advance(HOUR)
+        first.log.wait_for(CertificateObtained)
+        first.steward.stop()
+        kept = Pause.load(CA, storage, [NAME])
+        assert kept is not None
+        assert (kept.until - clock.now(), kept.failures, kept.why) == (HOUR, 0, "No: rateLimited.")
+        other.outcomes = [unreachable()]
+        second = make(issuer, other)
+        second.steward.start()
+        second.advance(60 * DAY)
+        assert second.log.of(IssuanceFailed)[0].failures == 1
+
+    @pytest.mark.parametrize(
+        ("count", "failures"),
+        [(None, 1), ("7", 8), ("-7", 1), ("true", 1), ("2.5", 1), ('"7"', 1), ("[]", 1), ("9" * 50, int("9" * 50) + 1)],
+    )
+    def test_a_pause_with_an_odd_count(
+        self, make: Any, issuer: HandIssuer, storage: FileStorage, count: str | None, failures: int
+    ) -> None:
+        """A file without a count, as there were, or with one that is none, still says until when to wait."""
+        until = (NOW + 2 * HOUR).isoformat()
+        field = "" if count is None else f', "failures": {count}'
+        storage.put(Key.pause(CA, [NAME]), f'{{"until": "{until}", "why": ""{field}}}'.encode())
+        issuer.outcomes = [unreachable()]
+        stewardship = make()
+        stewardship.steward.start()
+        stewardship.settle()
+        assert not issuer.calls
+        stewardship.advance(2 * HOUR)
+        (event,) = stewardship.log.of(IssuanceFailed)
+        assert event.failures == failures
+        assert event.next_attempt - stewardship.clock.now() <= DAY
+
     def test_a_rate_limit_and_a_clock_that_was_set_back(
         self, make: Any, issuer: HandIssuer, clock: ManualClock
     ) -> None:
@@ -491,6 +564,24 @@ class TestStaging:
         assert (event.authority, event.fingerprint) == (CA, stewardship.served.fingerprint)
         assert staging.settled == [(NAME,)]
         assert [key.authority for key in stewardship.source.storage.keys(Kind.CERTIFICATE)] == [CA]
+
+    def test_failures_of_a_trial_are_counted_over_a_restart(
+        self, make: Any, issuer: HandIssuer, staging: HandIssuer
+    ) -> None:
+        """What staging refused is part of the row as well."""
+        issuer.outcomes = [problem(), problem()]
+        staging.outcomes = [problem("dns"), problem("dns")]
+        first = make()
+        first.steward.start()
+        first.settle()
+        first.advance(MINUTE)
+        first.advance(3 * MINUTE)
+        first.steward.stop()
+        second = make()
+        second.steward.start()
+        second.settle()
+        second.advance(MINUTE)
+        assert [event.failures for event in second.log.of(IssuanceFailed)] == [4]
 
     def test_refused_again(self, make: Any, issuer: HandIssuer, staging: HandIssuer) -> None:
         """A real authority that refuses what staging issues is again asked only after staging."""
