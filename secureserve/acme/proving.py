@@ -115,6 +115,7 @@ class Prover:
         # All answers are up before the first is looked at: a name and its wildcard share one place in the DNS.
         problems = [(one, problem) for one in waiting if (problem := self._present(one)) is not None]
         if not problems:
+            self._let_spread(waiting)
             self._patience.renew()
             for one in waiting:
                 self._answer(one)
@@ -168,6 +169,14 @@ class Prover:
             else:
                 return None
         return problem
+
+    def _let_spread(self, waiting: Sequence[_Pending]) -> None:
+        """Wait until the answers are found everywhere: once for all of them, as they spread side by side."""
+        seconds = max((one.solver.propagation for one in waiting if one.solver is not None), default=0.0)
+        if seconds > 0:
+            doing = f"waiting {seconds:g} s for the answers to spread"
+            self._progress(doing)
+            self._patience.let_pass(seconds, doing)
 
     def _answer(self, one: _Pending) -> None:
         if one.body is not None and one.body.status.name == "pending":

@@ -47,6 +47,10 @@ class Solver(Protocol):
     def challenge_type(self) -> str:
         """Which type."""
 
+    @property
+    def propagation(self) -> float:
+        """Seconds after `present` until everybody finds the answer; they are waited once for all names of an order."""
+
     def can_solve(self, name: str, *, wildcard: bool) -> bool:
         """Return whether it can answer for a name.
 
@@ -56,7 +60,7 @@ class Solver(Protocol):
         """
 
     def present(self, challenge: Challenge) -> None:
-        """Put the answer where the authority looks for it. When this returns, it can be found there.
+        """Put the answer where the authority looks for it. It can be found there `propagation` seconds later.
 
         Raises:
             IssuanceError: That failed.
@@ -75,6 +79,7 @@ class TLSALPN01Solver:
     """
 
     challenge_type = "tls-alpn-01"
+    propagation = 0.0
 
     def __init__(self, mapping: MutableMapping[str, Credential], *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._mapping = mapping
@@ -106,6 +111,7 @@ class HTTP01Solver:
     """
 
     challenge_type = "http-01"
+    propagation = 0.0
 
     def __init__(self, mapping: MutableMapping[str, str]) -> None:
         self._mapping = mapping
@@ -128,7 +134,7 @@ class DNS01Solver:
 
     The hook is told ``present`` or ``withdraw``, the record's name and its value. Several values may have to stand
     under one name: ``withdraw`` is for the given one alone. With ``present`` it returns when the record can be looked
-    up, not sooner.
+    up, or will be in `propagation` seconds; not sooner.
 
     Args:
         hook: A command as its list of arguments, started without a shell, to which ``present`` or ``withdraw`` is
@@ -136,6 +142,7 @@ class DNS01Solver:
             ``SECURESERVE_ACME_NAME`` of its environment, and ends with 0. Or a function of these three: ``present`` or
             ``withdraw``, the record's name, its value.
         timeout: Seconds after which it is given up: a command is killed.
+        propagation: Seconds after its return until every server of the zone has the record.
 
     Raises:
         ConfigurationError: The hook is neither.
@@ -144,7 +151,11 @@ class DNS01Solver:
     challenge_type = "dns-01"
 
     def __init__(
-        self, hook: Sequence[str] | Callable[[str, str, str], object], *, timeout: float = HOOK_TIMEOUT
+        self,
+        hook: Sequence[str] | Callable[[str, str, str], object],
+        *,
+        timeout: float = HOOK_TIMEOUT,
+        propagation: float = 0.0,
     ) -> None:
         if not callable(hook) and (isinstance(hook, str) or not hook or not all(isinstance(one, str) for one in hook)):
             raise ConfigurationError(
@@ -155,6 +166,7 @@ class DNS01Solver:
             )
         self._hook = hook if callable(hook) else tuple(hook)
         self._timeout = timeout
+        self.propagation = propagation
 
     def can_solve(self, name: str, *, wildcard: bool) -> bool:  # noqa: ARG002 - a Solver's
         """Return whether it can answer: for anything but an IP address, which has no zone (RFC 8738, 7)."""
@@ -190,7 +202,7 @@ class DNS01Solver:
                 name="secureserve-acme-dns-hook",
             )
         except TimeoutError as error:
-            raise self._error(name, action, challenge, str(error) or "it ran into a time-out") from error
+            raise self._error(name, action, challenge, str(error) or "it ran into a time-out", is_late=True) from error
         except (Exception, SystemExit) as error:
             raise self._error(name, action, challenge, f"{type(error).__name__}: {error}") from error
 
@@ -223,10 +235,12 @@ class DNS01Solver:
             problem = f"it ended with status {status}" if status > 0 else f"signal {-status} ended it"
         else:
             return
-        raise self._error(hook[0], action, challenge, f"{problem}{said}")
+        raise self._error(hook[0], action, challenge, f"{problem}{said}", is_late=status is None)
 
-    def _error(self, hook: str, action: str, challenge: Challenge, why: str) -> IssuanceError:
+    def _error(self, hook: str, action: str, challenge: Challenge, why: str, *, is_late: bool = False) -> IssuanceError:
         remedy = "Run the hook by hand to see what is wrong with it, or choose another with acme_dns_hook."
+        if is_late:
+            remedy = "Run the hook by hand to see what it waits for, or give it more time with acme_dns_hook_timeout."
         line = " ".join("".join(one if one.isprintable() else " " for one in why).split()).rstrip(".")
         return IssuanceError(
             f"The DNS hook {hook} could not {action} the record {challenge.record_name}: {line}. {remedy}",

@@ -89,6 +89,20 @@ class Patience:
         if self._cancelled.is_set():
             raise IssuanceError(f"{doing} was called off, because the server stops or the command was interrupted.")
 
+    def let_pass(self, seconds: float, doing: str) -> None:
+        """Wait for something that takes its time, whatever is left of ours.
+
+        Args:
+            seconds: How long.
+            doing: What is waited for, as a noun.
+
+        Raises:
+            IssuanceError: It was called off.
+        """
+        self.require(doing)
+        self._cancelled.wait(seconds)
+        self.require(doing)
+
     def pause(self, doing: str, retry_after: float | None = None) -> bool:
         """Wait until it is time for another look; return False when there is no time left for one.
 

@@ -112,7 +112,8 @@ def solvers_from(values: Mapping[str, Any], answers: Answers, types: Collection[
     if "http-01" in types:
         solvers.append(HTTP01Solver(answers.http))
     if "dns-01" in types:
-        solvers.append(DNS01Solver(values["acme_dns_hook"]))
+        timeout, propagation = values["acme_dns_hook_timeout"], values["acme_dns_propagation"]
+        solvers.append(DNS01Solver(values["acme_dns_hook"], timeout=timeout, propagation=propagation))
     return solvers
 
 

@@ -69,6 +69,20 @@ ACME_SETTINGS: Final = (
         Section.ACME,
     ),
     Setting(
+        "acme_dns_hook_timeout",
+        seconds(minimum=0.001, maximum=7200),
+        120,
+        "The seconds that acme_dns_hook may take for one record, beyond which it is killed and the attempt fails.",
+        Section.ACME,
+    ),
+    Setting(
+        "acme_dns_propagation",
+        seconds(maximum=7200),
+        0,
+        "The seconds that the servers of the zone take to have a record that acme_dns_hook has published.",
+        Section.ACME,
+    ),
+    Setting(
         "acme_profile",
         optional(kinds.TEXT),
         None,

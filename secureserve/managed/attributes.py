@@ -115,6 +115,8 @@ class ServerAttributes:
     acme_storage = Attribute[Any]()
     acme_challenge = Attribute[tuple[str, ...] | None]()
     acme_dns_hook = Attribute[Any]()
+    acme_dns_hook_timeout = Attribute[float]()
+    acme_dns_propagation = Attribute[float]()
     acme_profile = Attribute[str | None]()
     acme_preferred_chain = Attribute[str | None]()
     acme_eab_key_id = Attribute[str | None]()

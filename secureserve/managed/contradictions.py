@@ -89,6 +89,12 @@ def _about_challenges(values: Mapping[str, Any]) -> list[ConfigurationError]:
     if values["acme_dns_hook"] is not None and "dns-01" not in types:
         remedy = "Add dns-01 to acme_challenge, or leave it out."
         found.append(ConfigurationError("acme_dns_hook", None, "is set, and acme_challenge has no dns-01", remedy))
+    for setting in ACME_SETTINGS:
+        is_for_hook = setting.name in {"acme_dns_hook_timeout", "acme_dns_propagation"}
+        if is_for_hook and values[setting.name] != setting.default and values["acme_dns_hook"] is None:
+            remedy = "Set acme_dns_hook, or leave it out."
+            problem = "has no effect without acme_dns_hook"
+            found.append(ConfigurationError(setting.name, values[setting.name], problem, remedy))
     if not types:
         remedy = "Leave it out, or name one."
         found.append(ConfigurationError("acme_challenge", None, "allows no challenge at all", remedy))

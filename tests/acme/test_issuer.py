@@ -597,6 +597,59 @@ def test_an_outage_in_the_middle(acme_authority: ACMEAuthority, issuer: Issuer) 
     assert len(acme_authority.orders) == 1
 
 
+class WaitingRoom(threading.Event):
+    """Somebody who could call it off: waits no time, notes for how long it should have, and what there was then."""
+
+    def __init__(self, look: Callable[[], object], *, is_impatient: bool = False) -> None:
+        super().__init__()
+        self.waits: list[tuple[float | None, object]] = []
+        self._look = look
+        self._is_impatient = is_impatient
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Note it."""
+        self.waits.append((timeout, self._look()))
+        if self._is_impatient:
+            self.set()
+        return self.is_set()
+
+
+def test_records_get_time_to_spread(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, zone_solver: DNS01Solver
+) -> None:
+    """The time is waited once, when all records are published and before the authority is asked to look at any."""
+    zone_solver.propagation = 900.0
+    issuer = Issuer(authority, storage, [zone_solver], accept_terms=True)
+    told: list[str] = []
+
+    def look() -> tuple[int, set[str]]:
+        values = acme_authority.validation.zone.values()
+        return sum(map(len, values)), {one.status for one in acme_authority.challenges.values()}
+
+    room = WaitingRoom(look)
+    names = ["example.test", "*.example.test", "www.example.test"]
+    assert set(issuer.obtain(names, cancelled=room, progress=told.append).names) == set(names)
+    assert [wait for wait in room.waits if wait[0] == 900] == [(900.0, (3, {"pending"}))]
+    assert "waiting 900 s for the answers to spread" in told
+    again = WaitingRoom(look)
+    issuer.obtain(names, cancelled=again)
+    assert again.waits == []
+
+
+def test_waiting_for_records_can_be_called_off(
+    acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, zone_solver: DNS01Solver
+) -> None:
+    """A server that stops does not wait until the records have spread, and takes them away; the order goes on later."""
+    zone_solver.propagation = 900.0
+    issuer = Issuer(authority, storage, [zone_solver], accept_terms=True)
+    room = WaitingRoom(lambda: None, is_impatient=True)
+    with pytest.raises(IssuanceError, match="for the answers to spread was called off"):
+        issuer.obtain([NAME], cancelled=room)
+    assert not acme_authority.validation.zone
+    assert issuer.obtain([NAME], cancelled=WaitingRoom(lambda: None)).names == (NAME,)
+    assert len(acme_authority.orders) == 1
+
+
 def test_the_staging_twin(
     acme_authority: ACMEAuthority, authority: Authority, storage: FileStorage, zone_solver: DNS01Solver
 ) -> None:

@@ -177,7 +177,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path)
     """A hook has bounded time; what it started ends with it."""
     hook = ["sh", "-c", f"sleep 3600 & echo $! > {tmp_path / 'pid'}; wait"]
     began = time.monotonic()
-    with pytest.raises(IssuanceError, match="took more than 2 s and was killed"):
+    with pytest.raises(IssuanceError, match=r"took more than 2 s and was killed.*acme_dns_hook_timeout"):
         DNS01Solver(hook, timeout=2.0).present(challenge("dns-01"))
     assert time.monotonic() - began < 30
     assert ends(int((tmp_path / "pid").read_text()))
@@ -200,7 +200,7 @@ def test_a_function_that_hangs_is_given_up() -> None:
     """A hook in Python has bounded time too."""
     released = threading.Event()
     try:
-        with pytest.raises(IssuanceError, match=r"more than 0\.2 s"):
+        with pytest.raises(IssuanceError, match=r"more than 0\.2 s.*acme_dns_hook_timeout"):
             DNS01Solver(lambda *_given: released.wait(60), timeout=0.2).present(challenge("dns-01"))
     finally:
         released.set()

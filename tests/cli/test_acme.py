@@ -9,6 +9,7 @@ import pty
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -127,6 +128,35 @@ def test_a_hook_proves_a_wildcard(user: User) -> None:
     said = [line.split()[:2] for line in zone.read_text().splitlines()]
     assert said.count(["present", "_acme-challenge.shop.test"]) == 2
     assert said.count(["withdraw", "_acme-challenge.shop.test"]) == 2
+
+
+def test_a_hook_that_takes_too_long(user: User) -> None:
+    """A hook that hangs is killed when its time is over, and the error says how to give it more."""
+    done = user.run("obtain", "*.shop.test", "--acme-dns-hook", "sh -c 'sleep 3600'", "--acme-dns-hook-timeout", "0.2")
+    assert done.status == 1
+    assert "The DNS hook sh could not present the record _acme-challenge.shop.test" in done.errors
+    assert "took more than 0.2 s and was killed" in done.errors
+    assert "acme_dns_hook_timeout" in done.errors
+
+
+def test_records_get_time_to_spread(user: User) -> None:
+    """The authority is not asked to look before the time is over, which is said while it is waited."""
+    zone = user.directory / "zone"
+    hook = user.directory / "hook"
+    hook.write_text('#!/bin/sh\necho "$1 $SECURESERVE_ACME_RECORD_VALUE" >> zone\n')
+    hook.chmod(0o700)
+    ages: list[float] = []
+
+    def look_up(_name: str) -> list[str]:
+        ages.append(time.time() - zone.stat().st_mtime)
+        return [line.split()[1] for line in zone.read_text().splitlines()]
+
+    user.authority.validation.look_up = look_up
+    done = user.run("obtain", "*.shop.test", "--acme-dns-hook", "./hook", "--acme-dns-propagation", "0.3")
+    assert done.status == 0, done.errors
+    assert "acme: *.shop.test: waiting 0.3 s for the answers to spread" in done.errors
+    # Files are dated by a clock that ticks a hundred times a second.
+    assert min(ages) > 0.28
 
 
 def test_what_is_there_is_kept_renewed_by_force_and_listed(user: User) -> None:

@@ -20,6 +20,7 @@ from cryptography import x509
 
 from secureserve import ConfigurationError, ConfigurationErrors, FileStorage, Server, StartFailed
 from secureserve.acme.authorities import AUTHORITIES
+from secureserve.acme.solvers import HOOK_TIMEOUT
 from secureserve.acme.storage import Key
 from secureserve.certificates.issuance import KEY_TYPES
 from secureserve.events import CertificateObtained, CredentialRotated, IssuanceFailed
@@ -106,6 +107,8 @@ def place(tls_authority: Any, acme_authority: ACMEAuthority, tmp_path: Path) -> 
         ("acme_directory", "letsencrypt, https://ca.test/dir", ("letsencrypt", "https://ca.test/dir")),
         ("acme_challenge", "HTTP-01 dns-01", ("http-01", "dns-01")),
         ("acme_dns_hook", "/bin/hook --zone 'my zone'", ("/bin/hook", "--zone", "my zone")),
+        ("acme_dns_hook_timeout", "600", 600),
+        ("acme_dns_propagation", "2.5", 2.5),
         ("acme_wait", "2.5", 2.5),
     ],
 )
@@ -143,6 +146,10 @@ def test_python_values_are_taken(name: str, given: object, value: object) -> Non
         ("acme_dns_hook", "'unbalanced"),
         ("acme_dns_hook", " "),
         ("acme_dns_hook", [1]),
+        ("acme_dns_hook_timeout", 0),
+        ("acme_dns_hook_timeout", 7201),
+        ("acme_dns_propagation", -1),
+        ("acme_dns_propagation", "7201"),
         ("acme_storage", 5),
         ("acme_key_type", "dsa"),
         ("acme_wait", -1),
@@ -159,6 +166,11 @@ def test_every_kind_of_key_can_be_chosen() -> None:
     assert SETTINGS["acme_key_type"].choices == KEY_TYPES
 
 
+def test_a_hook_has_the_time_that_it_has_in_python() -> None:
+    """The setting and the class agree on how long a hook may take where nobody says."""
+    assert SETTINGS["acme_dns_hook_timeout"].default == HOOK_TIMEOUT
+
+
 @pytest.mark.parametrize(
     ("settings", "key", "said"),
     [
@@ -168,6 +180,8 @@ def test_every_kind_of_key_can_be_chosen() -> None:
         ({"acme_challenge": "dns-01"}, "acme_challenge", "acme_dns_hook"),
         ({"acme_challenge": ()}, "acme_challenge", "no challenge"),
         ({"acme_challenge": "tls-alpn-01", "acme_dns_hook": "/bin/hook"}, "acme_dns_hook", "dns-01"),
+        ({"acme_dns_hook_timeout": 5}, "acme_dns_hook_timeout", "without acme_dns_hook"),
+        ({"acme_dns_propagation": 5}, "acme_dns_propagation", "without acme_dns_hook"),
         ({"acme_domain": "192.0.2.1", "acme_challenge": "dns-01", "acme_dns_hook": "/x"}, "acme_domain", "addresses"),
         ({"acme_eab_key_id": "one"}, "acme_eab_hmac_key_file", "is missing"),
         ({"acme_eab_hmac_key_file": "one"}, "acme_eab_key_id", "is missing"),
