@@ -203,6 +203,14 @@ def test_an_external_account(tls_authority: TestAuthority, storage: FileStorage,
         assert shown.contact == ("mailto:ops@example.org",)
 
 
+def test_pebble_has_the_terms_agreed_to_once(pebble: Pebble, storage: FileStorage, http_solver: HTTP01Solver) -> None:
+    """With the account that was made, Pebble issues to who agrees to nothing any more."""
+    with pytest.raises(IssuanceError, match="acme_accept_terms"):
+        Issuer(pebble.authority, storage, [http_solver]).obtain(["terms.test"])
+    Issuer(pebble.authority, storage, [], accept_terms=True).account.connect().close()
+    assert Issuer(pebble.authority, storage, [http_solver]).obtain(["terms.test"]).names == ("terms.test",)
+
+
 def test_pebble_has_forgotten_the_account(pebble: Pebble, storage: FileStorage, http_solver: HTTP01Solver) -> None:
     """An account that this Pebble has never heard of is made anew, with the key that it had."""
     issuer = Issuer(pebble.authority, storage, [http_solver], accept_terms=True)
