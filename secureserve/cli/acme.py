@@ -16,8 +16,8 @@ from secureserve.cli.options import with_settings
 from secureserve.cli.progress import Progress
 from secureserve.cli.serving import given, log_to_terminal
 from secureserve.errors import ConfigurationError, IssuanceError, LifecycleError, StorageError
-from secureserve.managed.acme_settings import ACME_SETTINGS
 from secureserve.managed.settings import SETTINGS
+from secureserve.managed.settings.acme import ACME_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,7 +16,7 @@ from secureserve.cli.serving import (
     log_to_terminal,
     run_until_told,
 )
-from secureserve.managed.acme_settings import ACME_SETTINGS
+from secureserve.managed.settings.acme import ACME_SETTINGS
 
 __all__ = ["demo"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secureserve.managed.kinds import FLAG
 from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS
+from secureserve.managed.settings.kinds import FLAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

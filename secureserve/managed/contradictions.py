@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from secureserve.certificates.names import address
 from secureserve.errors import ConfigurationError, ConfigurationErrors
 from secureserve.managed.acme import accounts_to_make, challenge_types
-from secureserve.managed.acme_settings import ACME_SETTINGS
+from secureserve.managed.settings.acme import ACME_SETTINGS
 from secureserve.managed.tls import is_wanted
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from secureserve.errors import ConfigurationError, ConfigurationErrors
-from secureserve.managed import kinds
 from secureserve.managed.config import Config, load
 from secureserve.managed.engine import Engine
 from secureserve.managed.process import Process
 from secureserve.managed.server import Server
-from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS, find
+from secureserve.managed.settings import ENGINE_SETTINGS, SETTINGS, find, kinds
 from secureserve.managed.sources import literal
 from tests.managed.clients import application, fetch, show_environ
 

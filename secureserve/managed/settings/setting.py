@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError
-from secureserve.managed.kinds import Unacceptable
+from secureserve.managed.settings.kinds import Unacceptable
 
 if TYPE_CHECKING:
     import os
 
-    from secureserve.managed.kinds import Kind
+    from secureserve.managed.settings.kinds import Kind
 
 __all__ = ["ENVIRONMENT_PREFIX", "Section", "Setting"]
 

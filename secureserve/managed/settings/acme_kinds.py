@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Final
 
-from secureserve.managed.kinds import PATH, Kind, Unacceptable
+from secureserve.managed.settings.kinds import PATH, Kind, Unacceptable
 
 __all__ = ["EMAIL", "HOOK", "NAMES", "STORAGE"]
 

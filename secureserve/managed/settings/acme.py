@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from secureserve.managed import acme_kinds, kinds
-from secureserve.managed.kinds import FLAG, choice, list_of, optional, seconds
-from secureserve.managed.setting import Section, Setting
+from secureserve.managed.settings import acme_kinds, kinds
+from secureserve.managed.settings.kinds import FLAG, choice, list_of, optional, seconds
+from secureserve.managed.settings.setting import Section, Setting
 
 __all__ = ["ACME_SETTINGS"]
 
@@ -132,4 +132,4 @@ ACME_SETTINGS: Final = (
         Section.ACME,
     ),
 )
-"""In the order of the reference page; `settings` puts them with the others."""
+"""In the order of the reference page."""

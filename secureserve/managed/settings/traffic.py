@@ -1,0 +1,273 @@
+"""The part of the table of settings that is about traffic: limits, threads, timeouts, peers, and its logs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from secureserve.managed.settings import kinds
+from secureserve.managed.settings.kinds import FLAG, choice, integer, list_of, optional, seconds, size
+from secureserve.managed.settings.setting import Section, Setting
+
+__all__ = ["TRAFFIC_SETTINGS"]
+
+_PHASE: Final = "None: derived from socket_timeout"
+
+TRAFFIC_SETTINGS: Final = (
+    Setting(
+        "max_request_header_size",
+        size(),
+        500 * 1024,
+        "The largest request head in bytes, beyond which the answer is 413; 0: no limit.",
+        Section.LIMITS,
+        reloadable=True,
+    ),
+    Setting(
+        "max_request_body_size",
+        size(),
+        100 * 1024 * 1024,
+        "The largest request body in bytes, beyond which the answer is 413; 0: no limit.",
+        Section.LIMITS,
+        reloadable=True,
+    ),
+    Setting(
+        "max_buffered_body_size",
+        size(minimum=1),
+        128 * 1024,
+        "The largest request body in bytes that is gathered before a worker thread is given the request.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "max_buffered_response_size",
+        size(),
+        1024 * 1024,
+        "The bytes of a response that are held for a slow reader before its worker thread waits.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "max_request_line_size",
+        size(minimum=1),
+        16 * 1024,
+        "The largest request line in bytes, beyond which the answer is 414.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "max_header_fields",
+        integer(minimum=1),
+        200,
+        "The number of fields in a request head, beyond which the answer is 431.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "min_body_rate",
+        integer(minimum=0),
+        500,
+        "The bytes per second that a request body must reach after read_body_timeout; 0 asks nothing.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "min_write_rate",
+        integer(minimum=0),
+        500,
+        "The bytes per second that a peer must read after write_timeout; 0 asks nothing.",
+        Section.LIMITS,
+    ),
+    Setting(
+        "thread_pool",
+        integer(minimum=1, maximum=10_000),
+        10,
+        "The number of worker threads.",
+        Section.THREADS,
+        reloadable=True,
+    ),
+    Setting(
+        "thread_pool_max",
+        integer(minimum=1, maximum=10_000, also=(-1,)),
+        -1,
+        "The number of worker threads that thread_pool may grow to under load; -1: it does not grow.",
+        Section.THREADS,
+        reloadable=True,
+    ),
+    Setting(
+        "thread_switch_interval",
+        optional(seconds(minimum=0.0001, maximum=1)),
+        None,
+        "The seconds after which a thread that computes lets others have the interpreter, for the whole process; "
+        "None: as the interpreter has it.",
+        Section.THREADS,
+        command_line_default=0.001,
+    ),
+    Setting(
+        "accepted_queue_size",
+        integer(minimum=1, also=(-1,)),
+        -1,
+        "How many complete requests may wait for a worker thread; -1: any number, which connections bound.",
+        Section.THREADS,
+        reloadable=True,
+    ),
+    Setting(
+        "accepted_queue_timeout",
+        seconds(),
+        10,
+        "The seconds that the queue may stay full before requests are answered 503.",
+        Section.THREADS,
+        reloadable=True,
+    ),
+    Setting(
+        "shutdown_timeout",
+        seconds(),
+        5,
+        "The seconds that requests in progress get to finish when the server stops.",
+        Section.THREADS,
+        command_line_default=30,
+        reloadable=True,
+    ),
+    Setting(
+        "max_connections",
+        integer(minimum=1),
+        20_000,
+        "The number of connections that may be open at once; beyond it the longest idle is closed.",
+        Section.THREADS,
+    ),
+    Setting(
+        "max_connections_per_address",
+        integer(minimum=0),
+        0,
+        "The number of connections that one client address (IPv6: one /64) may have open; 0: no limit of its own.",
+        Section.THREADS,
+    ),
+    Setting(
+        "max_idle_connections",
+        integer(minimum=0),
+        10_000,
+        "The number of idle keep-alive connections to keep; beyond it the longest idle is closed.",
+        Section.THREADS,
+    ),
+    Setting(
+        "socket_timeout",
+        seconds(minimum=0.001),
+        10,
+        "The seconds from which each phase of a connection takes its own deadline, unless that is set.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "handshake_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds for a whole TLS handshake; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "read_header_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds for a whole request head; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "keep_alive_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds that a connection may stay idle between requests; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "read_body_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds a request body may take before min_body_rate is asked of it; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "write_timeout",
+        optional(seconds(minimum=0.001)),
+        None,
+        f"The seconds a response may take to flush before min_write_rate is asked of the peer; {_PHASE}.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "linger_timeout",
+        seconds(minimum=0.001),
+        2.0,
+        "The seconds between our last byte and the close, while what the peer still sends is thrown away.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "start_timeout",
+        seconds(minimum=0.001),
+        60,
+        "The seconds that the HTTP server may take to become ready.",
+        Section.TIMEOUTS,
+    ),
+    Setting(
+        "plain_http",
+        choice("reject", "redirect"),
+        "reject",
+        "What plain HTTP on the TLS port is answered with: 400, or a redirect to https.",
+        Section.PEERS,
+    ),
+    Setting(
+        "redirect_port",
+        optional(kinds.PORT),
+        None,
+        "A second port, spoken to in plain HTTP, that only redirects to https; None: there is none.",
+        Section.PEERS,
+    ),
+    Setting(
+        "hsts",
+        optional(kinds.TEXT),
+        None,
+        "The value of the Strict-Transport-Security header to send with every response over TLS.",
+        Section.PEERS,
+    ),
+    Setting(
+        "proxy_protocol",
+        FLAG,
+        False,
+        "Expect a PROXY protocol header (version 1 or 2) before everything else.",
+        Section.PEERS,
+    ),
+    Setting(
+        "proxy_allow_ips",
+        list_of(kinds.NETWORK, "networks"),
+        ("127.0.0.1", "::1"),
+        "The networks from which a PROXY protocol header is believed.",
+        Section.PEERS,
+    ),
+    Setting(
+        "reverse_dns",
+        FLAG,
+        False,
+        "Set REMOTE_HOST by looking up the client's address, confirmed forward.",
+        Section.PEERS,
+    ),
+    Setting(
+        "reverse_dns_timeout",
+        seconds(minimum=0.001),
+        1.0,
+        "The seconds that a request waits for its client's name at most.",
+        Section.PEERS,
+    ),
+    Setting(
+        "peercreds",
+        FLAG,
+        False,
+        "Put the peer's process, user and group numbers into the environ (unix sockets only).",
+        Section.PEERS,
+    ),
+    Setting(
+        "peercreds_resolve",
+        FLAG,
+        False,
+        "Put the names of the peer's user and group into the environ as well.",
+        Section.PEERS,
+    ),
+    Setting(
+        "log_format",
+        choice("combined", "json"),
+        "combined",
+        "How a line of the logs is written: combined with TLS fields, or one JSON object.",
+        Section.LOGS,
+    ),
+    Setting("statistics", FLAG, False, "Count requests and bytes for each worker thread.", Section.LOGS),
+)
+"""In the order of the reference page."""
