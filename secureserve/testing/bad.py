@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import difflib
 import enum
-import ipaddress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from secureserve.testing import faults
 from secureserve.testing.authority import LOOPBACK_IDENTITIES, Authority
 from secureserve.testing.credentials import IssuedCredential
-from secureserve.testing.template import USAGES, Issuer, Template
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
     from typing import TypeAlias
-
-    from cryptography import x509
-
-    from secureserve.testing.keys import PrivateKey
 
     Maker: TypeAlias = "Callable[[Authority, tuple[str, ...]], IssuedCredential]"
 
@@ -151,149 +145,6 @@ def _kind(name: str) -> BadKind:
     raise ValueError(f"{name!r} is no bad credential; {hint} {', '.join(BAD_KINDS)}.")
 
 
-def _plain(identities: tuple[str, ...]) -> Template:
-    return Template(identities=identities, common_name=identities[0])
-
-
-def _issue(authority: Authority, template: Template, issuer: Issuer | None = None) -> IssuedCredential:
-    return authority.issue_from(template, authority.keys.take(), issuer)
-
-
-def _with_chain(issued: IssuedCredential, *chain: x509.Certificate) -> IssuedCredential:
-    return IssuedCredential(chain, issued.private_key, issuer=issued.issuer, parent_directory=issued.parent_directory)
-
-
-def _days(days: float) -> datetime:
-    return datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days)
-
-
-def _authority_below(authority: Authority, template: Template, *, key: PrivateKey | None = None) -> Issuer:
-    return authority.root.issue_authority(template, key or authority.keys.take())
-
-
-_INTERMEDIATE: Final = Template(
-    common_name="secureserve testing intermediate", is_authority=True, path_length=0, extended_key_usage=()
-)
-
-
-def _expired(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, _plain(identities).replace(not_after=_days(-1)))
-
-
-def _not_yet_valid(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, _plain(identities).replace(not_before=_days(1)))
-
-
-def _wrong_host(authority: Authority, _identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, _plain(("wrong-host.example.test",)))
-
-
-def _self_signed(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return authority.issue_self_signed(_plain(identities), authority.keys.take())
-
-
-def _untrusted_root(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    root = _INTERMEDIATE.replace(common_name="secureserve testing untrusted root", path_length=None)
-    return _issue(authority, _plain(identities), Issuer.self_signed(root, authority.keys.take()))
-
-
-def _missing_intermediate(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issued = _issue(authority, _plain(identities), authority.intermediate(1))
-    return _with_chain(issued, issued.leaf)
-
-
-def _expired_intermediate(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    expired = _INTERMEDIATE.replace(not_after=_days(-1))
-    return _issue(authority, _plain(identities), _authority_below(authority, expired))
-
-
-def _weak_key(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return authority.issue_from(_plain(identities), authority.keys.take("rsa-1024"))
-
-
-def _sha1_signature(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issuer = _authority_below(authority, _INTERMEDIATE, key=authority.keys.take("rsa"))
-    return _issue(authority, _plain(identities).replace(signed_with_sha1=True), issuer)
-
-
-def _no_san(authority: Authority, _identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, Template(common_name="A server without a subject alternative name"))
-
-
-def _common_name_only(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, Template(common_name=identities[0]))
-
-
-def _ca_as_leaf(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    usages = ("key_cert_sign", "crl_sign")
-    return _issue(authority, _plain(identities).replace(is_authority=True, path_length=0, key_usage=usages))
-
-
-def _wrong_usage(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    return _issue(authority, _plain(identities).replace(extended_key_usage=USAGES["client"]))
-
-
-def _name_constraint(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    constrained = _INTERMEDIATE.replace(permitted_names=("permitted.example.test",))
-    # A constraint on DNS names says nothing about addresses, so a name has to be among the identities.
-    names = identities if any(not _is_address(one) for one in identities) else (*identities, "localhost")
-    return _issue(authority, _plain(names), _authority_below(authority, constrained))
-
-
-def _wildcard_misuse(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    patterns: list[str] = []
-    for identity in identities:
-        first, _, rest = identity.partition(".")
-        patterns += ["*", f"*.{identity}"] if not rest else [f"*.{identity}", f"*.*.{rest}", f"{first}.*"]
-    valid = [pattern for pattern in dict.fromkeys(patterns) if ":" not in pattern]
-    return _issue(authority, Template(identities=tuple(valid), common_name="Wildcards"))
-
-
-def _issuer_not_authority(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    bystander = Template(identities=("bystander.example.test",), common_name="bystander.example.test")
-    key = authority.keys.take()
-    return _issue(authority, _plain(identities), authority.root.issue_authority(bystander, key))
-
-
-def _path_too_long(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    last = _authority_below(authority, _INTERMEDIATE)
-    one_more = _INTERMEDIATE.replace(common_name="secureserve testing intermediate too many")
-    return _issue(authority, _plain(identities), last.issue_authority(one_more, authority.keys.take()))
-
-
-def _bad_signature(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issued = _issue(authority, _plain(identities))
-    other_root = Issuer(authority.certificate, authority.keys.take())
-    forged = other_root.sign(_plain(identities), issued.private_key.public_key())
-    return _with_chain(issued, forged)
-
-
-def _revoked(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    # Below an intermediate: a client finds who signed a stapled response among the certificates it was sent.
-    issued = _issue(authority, _plain(identities), authority.intermediate(1))
-    authority.revoke(issued)
-    return issued
-
-
-def _wrong_order(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issued = _issue(authority, _plain(identities), authority.intermediate(1))
-    return _with_chain(issued, *reversed(issued.chain))
-
-
-def _key_mismatch(authority: Authority, identities: tuple[str, ...]) -> IssuedCredential:
-    issued = _issue(authority, _plain(identities))
-    other = authority.keys.take()
-    return IssuedCredential(issued.chain, other, issuer=issued.issuer, parent_directory=authority.directory)
-
-
-def _is_address(identity: str) -> bool:
-    try:
-        ipaddress.ip_address(identity)
-    except ValueError:
-        return False
-    return True
-
-
 _HANDSHAKE: Final = RefusedBy.HANDSHAKE
 
 BAD_KINDS: Final[Mapping[str, BadKind]] = {
@@ -305,7 +156,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.1.2.5",
             _HANDSHAKE,
             "certificate has expired",
-            _expired,
+            faults.expired,
         ),
         BadKind(
             "not_yet_valid",
@@ -313,7 +164,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.1.2.5",
             _HANDSHAKE,
             "certificate is not yet valid",
-            _not_yet_valid,
+            faults.not_yet_valid,
         ),
         BadKind(
             "wrong_host",
@@ -321,7 +172,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 9525, 6",
             _HANDSHAKE,
             "hostname mismatch",
-            _wrong_host,
+            faults.wrong_host,
         ),
         BadKind(
             "self_signed",
@@ -329,7 +180,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 6.1",
             _HANDSHAKE,
             "self-signed certificate",
-            _self_signed,
+            faults.self_signed,
         ),
         BadKind(
             "untrusted_root",
@@ -337,7 +188,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 6.1",
             _HANDSHAKE,
             "unable to get local issuer certificate",
-            _untrusted_root,
+            faults.untrusted_root,
         ),
         BadKind(
             "missing_intermediate",
@@ -345,7 +196,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 8446, 4.4.2",
             _HANDSHAKE,
             "unable to get local issuer certificate",
-            _missing_intermediate,
+            faults.missing_intermediate,
         ),
         BadKind(
             "expired_intermediate",
@@ -353,7 +204,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 6.1.3",
             _HANDSHAKE,
             "certificate has expired",
-            _expired_intermediate,
+            faults.expired_intermediate,
         ),
         BadKind(
             "weak_key",
@@ -361,7 +212,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "NIST SP 800-131A",
             _HANDSHAKE,
             "EE certificate key too weak",
-            _weak_key,
+            faults.weak_key,
         ),
         BadKind(
             "sha1_signature",
@@ -369,7 +220,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 9155",
             _HANDSHAKE,
             "CA signature digest algorithm too weak",
-            _sha1_signature,
+            faults.sha1_signature,
         ),
         BadKind(
             "no_san",
@@ -377,7 +228,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 9525, 2",
             _HANDSHAKE,
             "hostname mismatch",
-            _no_san,
+            faults.no_san,
         ),
         BadKind(
             "ca_as_leaf",
@@ -385,7 +236,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.2.1.3",
             _HANDSHAKE,
             "unsuitable certificate purpose",
-            _ca_as_leaf,
+            faults.ca_as_leaf,
         ),
         BadKind(
             "wrong_usage",
@@ -393,7 +244,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.2.1.12",
             _HANDSHAKE,
             "unsuitable certificate purpose",
-            _wrong_usage,
+            faults.wrong_usage,
         ),
         BadKind(
             "name_constraint",
@@ -401,7 +252,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.2.1.10",
             _HANDSHAKE,
             "permitted subtree violation",
-            _name_constraint,
+            faults.name_constraint,
         ),
         BadKind(
             "wildcard_misuse",
@@ -409,7 +260,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 9525, 6.3",
             _HANDSHAKE,
             "hostname mismatch",
-            _wildcard_misuse,
+            faults.wildcard_misuse,
         ),
         BadKind(
             "issuer_not_authority",
@@ -417,7 +268,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.2.1.9",
             _HANDSHAKE,
             "invalid CA certificate",
-            _issuer_not_authority,
+            faults.issuer_not_authority,
         ),
         BadKind(
             "path_too_long",
@@ -425,7 +276,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 4.2.1.9",
             _HANDSHAKE,
             "path length constraint exceeded",
-            _path_too_long,
+            faults.path_too_long,
         ),
         BadKind(
             "bad_signature",
@@ -433,7 +284,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 6.1.3",
             _HANDSHAKE,
             "certificate signature failure",
-            _bad_signature,
+            faults.bad_signature,
         ),
         BadKind(
             "revoked",
@@ -441,7 +292,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 5280, 6.3; RFC 6960",
             RefusedBy.REVOCATION,
             "certificate revoked",
-            _revoked,
+            faults.revoked,
         ),
         BadKind(
             "common_name_only",
@@ -449,7 +300,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 9525, 2",
             RefusedBy.STRICT,
             "hostname mismatch",
-            _common_name_only,
+            faults.common_name_only,
         ),
         BadKind(
             "wrong_order",
@@ -457,7 +308,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 8446, 4.4.2",
             RefusedBy.LOADING,
             "hostname mismatch",
-            _wrong_order,
+            faults.wrong_order,
         ),
         BadKind(
             "key_mismatch",
@@ -465,7 +316,7 @@ BAD_KINDS: Final[Mapping[str, BadKind]] = {
             "RFC 8446, 4.4.3",
             RefusedBy.LOADING,
             "No cert in -in file",
-            _key_mismatch,
+            faults.key_mismatch,
         ),
     )
 }
