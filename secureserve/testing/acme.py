@@ -12,18 +12,18 @@ import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives import serialization
 
 from secureserve.testing.acme_messages import Problem, encode_base64url, thumbprint
+from secureserve.testing.acme_records import Account, Authorization, Challenge, Issued, Order, now
 from secureserve.testing.acme_validation import CHALLENGE_TYPES, Validation
 from secureserve.testing.template import DEFAULT_LIFETIME, Issuer, Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from datetime import datetime, timedelta
 
     from cryptography import x509
     from josepy.jwk import JWK
@@ -35,96 +35,9 @@ __all__ = ["ACMEAuthority", "acme_authority"]
 VALIDATION_PATIENCE: Final = 5.0
 """Seconds that the answer to a challenge waits for its outcome, so that a client sees it at its first look."""
 
-ORDER_LIFETIME: Final = timedelta(hours=8)
-
 _INTERMEDIATE: Final = Template(
     common_name="secureserve testing ACME intermediate", is_authority=True, path_length=0, extended_key_usage=()
 )
-
-
-@dataclass(slots=True)
-class Account:
-    """An account.
-
-    Attributes:
-        number: Its number.
-        key: Its public key.
-        contact: How to reach its owner.
-        status: ``valid``, ``deactivated`` or ``revoked``.
-        external: The key identifier of the external account that it is bound to.
-        orders: Its orders' numbers.
-    """
-
-    number: int
-    key: JWK
-    contact: list[str] = field(default_factory=list)
-    status: str = "valid"
-    external: str | None = None
-    orders: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Challenge:
-    """A challenge of an authorization."""
-
-    number: int
-    type: str
-    token: str
-    authorization: Authorization = field(repr=False)
-    status: str = "pending"
-    validated: datetime | None = None
-    error: Problem | None = None
-
-
-@dataclass(slots=True)
-class Authorization:
-    """An account's right to an identifier, proven or still to be."""
-
-    number: int
-    account: Account
-    type: str
-    value: str
-    wildcard: bool
-    status: str = "pending"
-    challenges: list[Challenge] = field(default_factory=list)
-    expires: datetime = field(default_factory=lambda: _now() + ORDER_LIFETIME)
-
-
-@dataclass(slots=True)
-class Order:
-    """An order."""
-
-    number: int
-    account: Account
-    identifiers: list[dict[str, str]]
-    authorizations: list[Authorization]
-    profile: str | None = None
-    replaces: str | None = None
-    looks: int = 0
-    certificate: Issued | None = None
-    error: Problem | None = None
-    expires: datetime = field(default_factory=lambda: _now() + ORDER_LIFETIME)
-
-    @property
-    def status(self) -> str:
-        """Where it stands (RFC 8555, 7.1.6)."""
-        if self.error is not None or any(one.status not in {"pending", "valid"} for one in self.authorizations):
-            return "invalid"
-        if self.certificate is not None:
-            return "valid" if self.looks <= 0 else "processing"
-        return "ready" if all(one.status == "valid" for one in self.authorizations) else "pending"
-
-
-@dataclass(slots=True)
-class Issued:
-    """A certificate that was issued."""
-
-    number: int
-    account: Account
-    certificate: x509.Certificate
-    profile: str | None
-    revoked: bool = False
-    replaced: bool = False
 
 
 class ACMEAuthority:
@@ -340,7 +253,7 @@ class ACMEAuthority:
         value, wildcard = identifier["value"].removeprefix("*."), identifier["value"].startswith("*.")
         for known in self.authorizations.values():
             same = (known.account is account, known.type == identifier["type"], known.value == value)
-            if all(same) and known.wildcard == wildcard and known.status == "valid" and known.expires > _now():
+            if all(same) and known.wildcard == wildcard and known.status == "valid" and known.expires > now():
                 return known
         made = Authorization(next(self._numbers), account, identifier["type"], value, wildcard)
         types = ("dns-01",) if wildcard else CHALLENGE_TYPES[:2] if made.type == "ip" else CHALLENGE_TYPES
@@ -364,7 +277,7 @@ class ACMEAuthority:
         with self.lock:
             challenge.error = problem
             challenge.status = authorization.status = "valid" if problem is None else "invalid"
-            challenge.validated = _now() if problem is None else None
+            challenge.validated = now() if problem is None else None
 
 
 @contextmanager
@@ -401,7 +314,3 @@ def last_third(certificate: x509.Certificate) -> tuple[datetime, datetime]:
     """Return the last third of a certificate's life, without its end."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return start + (end - start) * 2 / 3, end - (end - start) / 6
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(microsecond=0)

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from josepy.jwk import JWK, JWKOct
 
+from secureserve.testing.acme_documents import Documents
 from secureserve.testing.acme_messages import (
+    MINIMUM_RSA_SIZE,
     Problem,
     SignedRequest,
     decode_base64url,
@@ -24,10 +26,10 @@ from secureserve.testing.acme_messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
     from typing import TypeAlias
 
-    from secureserve.testing.acme import Account, ACMEAuthority, Authorization, Challenge, Issued, Order
+    from secureserve.testing.acme import ACMEAuthority
+    from secureserve.testing.acme_records import Account, Authorization, Issued, Order
 
     Headers: TypeAlias = "dict[str, str]"
     Answer: TypeAlias = "tuple[int, Any, Headers]"
@@ -37,8 +39,6 @@ __all__ = ["ACMEApplication"]
 MAX_BODY_SIZE: Final = 256 * 1024
 
 MAX_IDENTIFIERS: Final = 100
-
-MINIMUM_RSA_SIZE: Final = 2048
 
 
 class ACMEApplication:
@@ -52,6 +52,7 @@ class ACMEApplication:
 
     def __init__(self, acme: ACMEAuthority) -> None:
         self._acme = acme
+        self._documents = Documents(acme)
         self._resources: Mapping[str, Callable[[SignedRequest, Account, str], Answer]] = {
             "account": self._account,
             "orders": self._orders,
@@ -95,7 +96,7 @@ class ACMEApplication:
         resource, _, rest = path.lstrip("/").partition("/")
         self._acme.take_problem(resource)
         if resource == "directory" and method == "GET":
-            return 200, self._directory(), {}
+            return 200, self._documents.directory(), {}
         if resource == "newNonce" and method in {"HEAD", "GET"}:
             return (200 if method == "HEAD" else 204), None, {}
         if resource == "renewalInfo" and method == "GET":
@@ -134,16 +135,6 @@ class ACMEApplication:
             return self._revoke(request, account)
         return self._resources[resource](request, account, rest)
 
-    def _directory(self) -> dict[str, Any]:
-        base = self._acme.base_url
-        names = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo")
-        meta: dict[str, Any] = {"termsOfService": f"{base}/terms", "website": base}
-        if self._acme.external_accounts:
-            meta["externalAccountRequired"] = True
-        if self._acme.profiles:
-            meta["profiles"] = {name: f"Certificates that last {life}." for name, life in self._acme.profiles.items()}
-        return {**{name: f"{base}/{name}" for name in names}, "meta": meta}
-
     # Accounts.
 
     def _signing_account(self, kid: object) -> Account:
@@ -160,14 +151,14 @@ class ACMEApplication:
         if known is not None:
             if known.status != "valid":
                 raise Problem("unauthorized", f"The account is {known.status}.", status=403)
-            return 200, self._describe_account(known), {"Location": self._url("account", known.number)}
+            return 200, self._documents.account(known), {"Location": self._documents.url("account", known.number)}
         if wishes.get("onlyReturnExisting"):
             raise Problem("accountDoesNotExist", "No account has that key.")
         if wishes.get("termsOfServiceAgreed") is not True:
             raise Problem("userActionRequired", "The terms of service have to be agreed to.", status=403)
         external = self._external_account(wishes.get("externalAccountBinding"), key)
         account = self._acme.new_account(key, _contact(wishes), external)
-        return 201, self._describe_account(account), {"Location": self._url("account", account.number)}
+        return 201, self._documents.account(account), {"Location": self._documents.url("account", account.number)}
 
     def _external_account(self, binding: Any, key: JWK) -> str | None:
         if not self._acme.external_accounts:
@@ -192,12 +183,12 @@ class ACMEApplication:
             account.status = "deactivated"
         elif "contact" in wishes:
             account.contact = _contact(wishes)
-        return 200, self._describe_account(account), {}
+        return 200, self._documents.account(account), {}
 
     def _orders(self, _request: SignedRequest, account: Account, rest: str) -> Answer:
         if rest != str(account.number):
             raise Problem("unauthorized", "Those are somebody else's orders.", status=403)
-        return 200, {"orders": [self._url("order", number) for number in account.orders]}, {}
+        return 200, {"orders": [self._documents.url("order", number) for number in account.orders]}, {}
 
     def _key_change(self, request: SignedRequest, account: Account, _rest: str) -> Answer:
         inner = parse_signed(request.json())
@@ -206,7 +197,7 @@ class ACMEApplication:
             raise Problem("malformed", "The inner request has to carry the new key and the same url.")
         inner.verify(new_key)
         claim = inner.json()
-        if claim.get("account") != self._url("account", account.number):
+        if claim.get("account") != self._documents.url("account", account.number):
             raise Problem("malformed", "The inner request names another account.")
         if thumbprint(parse_key(claim.get("oldKey"))) != thumbprint(account.key):
             raise Problem("malformed", "The inner request names another old key.")
@@ -214,7 +205,7 @@ class ACMEApplication:
         if other is not None:
             raise Problem("conflict", "Another account has that key.", status=409)
         account.key = new_key
-        return 200, self._describe_account(account), {}
+        return 200, self._documents.account(account), {}
 
     # Orders.
 
@@ -222,11 +213,11 @@ class ACMEApplication:
         wishes = request.json()
         identifiers = _identifiers(wishes.get("identifiers"))
         order = self._acme.new_order(account, identifiers, wishes.get("profile"), wishes.get("replaces"))
-        return 201, self._describe_order(order), {"Location": self._url("order", order.number)}
+        return 201, self._documents.order(order), {"Location": self._documents.url("order", order.number)}
 
     def _order(self, _request: SignedRequest, account: Account, rest: str) -> Answer:
         order: Order = _owned(self._acme.orders, rest, account)
-        description = self._describe_order(order)
+        description = self._documents.order(order)
         if order.status != "processing":
             return 200, description, {}
         order.looks -= 1
@@ -236,7 +227,7 @@ class ACMEApplication:
         authorization: Authorization = _owned(self._acme.authorizations, rest, account)
         if request.json().get("status") == "deactivated":
             authorization.status = "deactivated"
-        return 200, self._describe_authorization(authorization), {}
+        return 200, self._documents.authorization(authorization), {}
 
     def _challenge(self, request: SignedRequest, account: Account, rest: str) -> Answer:
         challenge = self._acme.challenges.get(int(rest)) if rest.isdecimal() else None
@@ -246,22 +237,22 @@ class ACMEApplication:
         if request.payload:
             request.json()
             self._acme.answer_challenge(challenge)
-        up = f'<{self._url("authz", challenge.authorization.number)}>;rel="up"'
-        return 200, self._describe_challenge(challenge), {"Link": up}
+        up = f'<{self._documents.url("authz", challenge.authorization.number)}>;rel="up"'
+        return 200, self._documents.challenge(challenge), {"Link": up}
 
     def _finalize(self, request: SignedRequest, account: Account, rest: str) -> Answer:
         order: Order = _owned(self._acme.orders, rest, account)
         if order.status != "ready":
             raise Problem("orderNotReady", f"The order is {order.status}.", status=403)
         self._acme.issue(order, _public_key_of_request(request.json().get("csr"), order))
-        return 200, self._describe_order(order), {"Location": self._url("order", order.number)}
+        return 200, self._documents.order(order), {"Location": self._documents.url("order", order.number)}
 
     def _certificate(self, _request: SignedRequest, account: Account, rest: str) -> Answer:
         number, _, which = rest.partition("/")
         issued = next((one for one in self._acme.issued if str(one.number) == number), None)
         if issued is None or issued.account is not account or which not in {"", "alternate"}:
             raise Problem("malformed", "There is no such certificate.", status=404)
-        other = self._url("cert", issued.number) + ("" if which else "/alternate")
+        other = self._documents.url("cert", issued.number) + ("" if which else "/alternate")
         chain = self._acme.chain_pem(issued, alternate=bool(which))
         return 200, chain, {"Link": f'<{other}>;rel="alternate"'}
 
@@ -289,66 +280,7 @@ class ACMEApplication:
         issued = self._acme.find_issued(identifier)
         if issued is None:
             raise Problem("malformed", "The certificate was not issued here.", status=404)
-        start, end = self._acme.renewal_window(issued.certificate)
-        answer: dict[str, Any] = {"suggestedWindow": {"start": _time(start), "end": _time(end)}}
-        if self._acme.renewal_explanation is not None:
-            answer["explanationURL"] = self._acme.renewal_explanation
-        return 200, answer, {"Retry-After": "21600"}
-
-    # What things look like.
-
-    def _url(self, resource: str, number: int) -> str:
-        return f"{self._acme.base_url}/{resource}/{number}"
-
-    def _describe_account(self, account: Account) -> dict[str, Any]:
-        return {
-            "status": account.status,
-            "contact": account.contact,
-            "termsOfServiceAgreed": True,
-            "orders": self._url("orders", account.number),
-        }
-
-    def _describe_order(self, order: Order) -> dict[str, Any]:
-        description: dict[str, Any] = {
-            "status": order.status,
-            "expires": _time(order.expires),
-            "identifiers": order.identifiers,
-            "authorizations": [self._url("authz", one.number) for one in order.authorizations],
-            "finalize": self._url("finalize", order.number),
-        }
-        if order.error is not None:
-            description["error"] = order.error.document()
-        if order.certificate is not None and order.status == "valid":
-            description["certificate"] = self._url("cert", order.certificate.number)
-        if order.profile is not None:
-            description["profile"] = order.profile
-        if order.replaces is not None:
-            description["replaces"] = order.replaces
-        return description
-
-    def _describe_authorization(self, authorization: Authorization) -> dict[str, Any]:
-        description: dict[str, Any] = {
-            "status": authorization.status,
-            "expires": _time(authorization.expires),
-            "identifier": {"type": authorization.type, "value": authorization.value},
-            "challenges": [self._describe_challenge(one) for one in authorization.challenges],
-        }
-        if authorization.wildcard:
-            description["wildcard"] = True
-        return description
-
-    def _describe_challenge(self, challenge: Challenge) -> dict[str, Any]:
-        description: dict[str, Any] = {
-            "type": challenge.type,
-            "url": self._url("challenge", challenge.number),
-            "token": challenge.token,
-            "status": challenge.status,
-        }
-        if challenge.validated is not None:
-            description["validated"] = _time(challenge.validated)
-        if challenge.error is not None:
-            description["error"] = challenge.error.document()
-        return description
+        return 200, self._documents.renewal_information(issued), {"Retry-After": "21600"}
 
 
 _REASONS: Final[Mapping[object, x509.ReasonFlags]] = {
@@ -424,7 +356,3 @@ def _is_key_of(by: Account | JWK, issued: Issued) -> bool:
 def _spki(key: Any) -> bytes:
     encoded: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return encoded
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

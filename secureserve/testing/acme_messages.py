@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "MINIMUM_RSA_SIZE",
     "Problem",
     "SignedRequest",
     "decode_base64url",
@@ -29,6 +30,7 @@ __all__ = [
 ACCOUNT_ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
 MINIMUM_RSA_SIZE: Final = 2048
+"""Bits, of an account's key and of a certificate's."""
 
 
 class Problem(Exception):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.credential import Credential
     from secureserve.testing import Authority as TestAuthority
     from secureserve.testing import IssuedCredential
-    from secureserve.testing.acme import Order
+    from secureserve.testing.acme_records import Order
 
 NAME = "www.example.test"
 
@@ -190,7 +190,7 @@ def test_renewal_information_that_makes_no_sense(
     """Nonsense is an IssuanceError; a certificate that cannot be named has no renewal information."""
     credential = issuer.obtain([NAME])
     assert issuer.renewal_information(self_signed_credential([NAME])) is None
-    monkeypatch.setattr("secureserve.testing.acme_application._time", lambda _moment: "soon")
+    monkeypatch.setattr("secureserve.testing.acme_documents._time", lambda _moment: "soon")
     with pytest.raises(IssuanceError, match="cannot be understood"):
         issuer.renewal_information(credential)
     acme_authority.fail_next("renewalInfo", Problem("malformed", "Not issued here.", status=404))
