@@ -46,11 +46,16 @@ class _Subscription:
 class Channels:
     """Named channels with prioritised listeners.
 
+    Args:
+        on_failure: Told of each failure as it happens, while it is the current exception: the channel, the listener,
+            and what it raised.
+
     Threads: every method may be called from any thread. A listener runs in the thread that publishes, and may subscribe
     and unsubscribe; a round in progress goes on with those it began with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[str, Callable[..., Any], Exception], None]) -> None:
+        self._on_failure = on_failure
         self._lock = threading.Lock()
         self._sequence = itertools.count()
         self._subscriptions: dict[str, dict[Callable[..., Any], _Subscription]] = {}
@@ -87,7 +92,6 @@ class Channels:
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
         *,
-        on_failure: Callable[[Callable[..., Any], Exception], None] | None = None,
         until: Callable[[], bool] | None = None,
         through_interrupts: bool = False,
     ) -> list[Any]:
@@ -97,7 +101,6 @@ class Channels:
             channel: The channel; one that nobody listens to is silent.
             args: What the listeners are called with.
             kwargs: What they are called with by name.
-            on_failure: Told of each failure as it happens, while it is the current exception.
             until: Asked before each listener; true ends the round.
             through_interrupts: Call the remaining listeners even after KeyboardInterrupt or SystemExit, and raise that
                 at the end; for channels that let go of things.
@@ -126,8 +129,7 @@ class Channels:
                     break
             except Exception as error:  # noqa: BLE001 - gathered, and raised together below
                 failures.append(error)
-                if on_failure is not None:
-                    on_failure(listener, error)
+                self._on_failure(channel, listener, error)
         if interrupt is not None:
             raise interrupt
         if failures:

@@ -8,33 +8,29 @@ Nothing here looks again and again: whoever waits for a state sleeps on a condit
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import logging
 import sys
-import threading
-import time
 import traceback as traceback_module
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from secureserve.errors import AlreadyStarted, LifecycleError, SecureServeError, StartFailed
+from secureserve.errors import AlreadyStarted, SecureServeError, StartFailed
+from secureserve.logs import ERROR_LOGGER
 from secureserve.managed.channels import ChannelFailures, Channels
+from secureserve.managed.life import Life
+from secureserve.managed.own_threads import OwnThreads
+from secureserve.managed.safeguard import Safeguard
 from secureserve.managed.states import TRANSITIONS, State, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    import threading
+    from collections.abc import Callable, Iterable
 
     from secureserve.front.listener import Listener
 
 __all__ = ["TRANSITIONS", "Engine", "State", "Step"]
-
-LOGGER_NAME: Final = "secureserve.error"
-
-JOIN_SECONDS: Final = 5.0
-"""How long `Engine.block` waits for the engine's own threads once everything has been stopped."""
 
 
 class Engine:
@@ -63,33 +59,29 @@ class Engine:
         self.name = name
         self.execv = False
         self.failure: BaseException | None = None
-        self.threads: list[threading.Thread] = []
+        self.threads = OwnThreads()
         self.environment: dict[str, str] = {}
         self.heirlooms: list[Listener] = []
         self.running: set[object] = set()
-        self._channels = Channels()
-        self._changed = threading.Condition()
-        self._state = State.STOPPED
-        self._conductor: threading.Thread | None = None
-        self._exit_wanted = False
-        self._join_seconds = JOIN_SECONDS
-        self._wakers: list[Callable[[], None]] = []
+        self._channels = Channels(self._log_failure)
+        self._life = Life(name)
+        self._safeguard = Safeguard(self._describe_if_up, self.exit)
         self._announcements: list[str] = []
         self._directory = Path.cwd()
         self.subscribe("log", _write_to_logger)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} {self._state.name}>"
+        return f"<{type(self).__name__} {self.name!r} {self.state.name}>"
 
     @property
     def state(self) -> State:
         """Where it is in its life."""
-        return self._state
+        return self._life.state
 
     @property
     def exit_wanted(self) -> bool:
         """Whether it has been told to exit since it was last started."""
-        return self._exit_wanted
+        return self._life.exit_wanted
 
     def subscribe(self, channel: str, callback: Callable[..., Any] | None = None, priority: float | None = None) -> Any:
         """Have `callback` called when `channel` is published; without one, return a decorator that does.
@@ -103,7 +95,7 @@ class Engine:
             return functools.partial(self.subscribe, channel, priority=priority)
         self._channels.subscribe(channel, callback, priority)
         if channel == "main":
-            self._notify()
+            self._life.notify()
         return callback
 
     def unsubscribe(self, channel: str, callback: Callable[..., Any]) -> None:
@@ -122,7 +114,7 @@ class Engine:
             KeyboardInterrupt: A listener was interrupted; the remaining ones were not called.
             SystemExit: A listener asked for it; its code 0 becomes 1 where a listener failed before.
         """
-        return self._channels.publish(channel, args, kwargs, on_failure=self._failure_logger(channel))
+        return self._channels.publish(channel, args, kwargs)
 
     def log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - as published
         """Publish a message on the ``log`` channel.
@@ -138,7 +130,7 @@ class Engine:
 
     def announce(self, msg: str) -> None:
         """Log a message; one from a listener of ``start`` once everything has started, and never if something fails."""
-        if self._state is State.STARTING:
+        if self.state is State.STARTING:
             self._announcements.append(msg)
         else:
             self.log(msg)
@@ -151,22 +143,22 @@ class Engine:
             StartFailed: A server did not start, or the engine was told to exit meanwhile.
             ChannelFailures: Several listeners failed. What a single one raised is raised as it is.
         """
-        with self._conducting() as nested:
-            if nested or self._state is State.STARTED:
-                message = f"{self.name} is {self._state.name}; stop it before starting it again."
+        with self._life.conducting() as nested:
+            if nested or self.state is State.STARTED:
+                message = f"{self.name} is {self.state.name}; stop it before starting it again."
                 raise AlreadyStarted(message)
-            self._exit_wanted = False
+            self._life.exit_wanted = False
             self.failure = None
             self.execv = False
             self._announcements.clear()
             self._move(Step.START)
-            self._warn_when_left()
+            self._safeguard.arm()
             try:
                 self._publish_start()
             except BaseException as error:
                 # What failed in a way of ours is told by whoever called, and told once.
                 ours = isinstance(error, SecureServeError)
-                level = logging.DEBUG if ours else logging.INFO if self._exit_wanted else logging.ERROR
+                level = logging.DEBUG if ours else logging.INFO if self.exit_wanted else logging.ERROR
                 self.log(f"{self.name} is shutting down: {_reason(error)}", level)
                 with contextlib.suppress(ChannelFailures):
                     self._wind_down()
@@ -174,7 +166,7 @@ class Engine:
             self._move(Step.START_DONE)
             for message in self._announcements:
                 self.log(message)
-            if self._exit_wanted:
+            if self.exit_wanted:
                 self._wind_down()
 
     def stop(self) -> None:
@@ -183,13 +175,13 @@ class Engine:
         Raises:
             ChannelFailures: Listeners failed; the others were called all the same.
         """
-        with self._conducting() as nested:
+        with self._life.conducting() as nested:
             if nested or not self._is_up():
                 return
             try:
                 self._publish_stop()
             finally:
-                if self._exit_wanted:
+                if self.exit_wanted:
                     self._publish_exit()
 
     def exit(self, failure: BaseException | None = None) -> None:
@@ -205,13 +197,11 @@ class Engine:
         """
         if failure is not None and self.failure is None:
             self.failure = failure
-        self._exit_wanted = True
-        for wake in list(self._wakers):
-            wake()
-        if self._conductor is threading.current_thread():
+        self._life.want_exit()
+        if self._life.conducted_here:
             return
-        with self._conducting():
-            if self._state is State.EXITING:
+        with self._life.conducting():
+            if self.state is State.EXITING:
                 return
             try:
                 self._wind_down()
@@ -268,20 +258,13 @@ class Engine:
             Whether the state was reached.
         """
         wanted = {state} if isinstance(state, State) else set(state)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._changed:
-                if self._state in wanted and not (self._state is State.EXITING and self._conductor is not None):
-                    return True
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                busy = channel is not None and bool(self.listeners(channel))
-                self._changed.wait(left if not busy else interval if left is None else min(left, interval))
-                if self._state in wanted:
-                    continue
-            if busy and channel is not None:
-                self.publish(channel)
+        return self._life.wait(
+            wanted,
+            timeout=timeout,
+            interval=interval,
+            is_busy=lambda: channel is not None and bool(self.listeners(channel)),
+            meanwhile=lambda: self.publish(str(channel)),
+        )
 
     def block(self, interval: float = 0.1) -> None:
         """Wait until the engine has exited, then for its own threads.
@@ -306,7 +289,8 @@ class Engine:
             raise
         except ChannelFailures as failures:
             self._exit_from_block(failures)
-        self._join_threads()
+        for thread in self.threads.join():
+            self.log(f"Thread {thread.name} is still running; leaving without it.", logging.WARNING)
         if self.failure is not None:
             raise self.failure
         if self.execv:
@@ -330,28 +314,15 @@ class Engine:
         Raises:
             LifecycleError: As `start`.
         """
-        outcome: list[bool] = []
-        done = threading.Event()
-
-        def call() -> None:
-            done.wait()
-            if outcome:
-                func(*(args or ()), **(kwargs or {}))
-
-        thread = threading.Thread(target=call, name=f"{self.name} callback {getattr(func, '__name__', func)}")
-        self.threads.append(thread)
-        thread.start()
-        try:
+        name = f"{self.name} callback {getattr(func, '__name__', func)}"
+        with self.threads.calling_after(lambda: func(*(args or ()), **(kwargs or {})), name) as thread:
             self.start()
-            outcome.append(True)
-        finally:
-            done.set()
         return thread
 
     def attend(self, something: object) -> None:
         """Know that `something` runs which listens to ``stop``, be it that it was started without the engine."""
         self.running.add(something)
-        self._warn_when_left()
+        self._safeguard.arm()
 
     def release(self, something: object) -> None:
         """Know that `something` runs no more."""
@@ -359,120 +330,60 @@ class Engine:
 
     def wait_for(self, thread: threading.Thread, seconds: float) -> None:
         """Have `block` wait for a thread before it returns, for at most that many seconds."""
-        self.threads.append(thread)
-        self._join_seconds = max(self._join_seconds, seconds)
+        self.threads.wait_for(thread, seconds)
 
-    @contextlib.contextmanager
-    def woken_by_exit(self, wake: Callable[[], None]) -> Iterator[None]:
+    def woken_by_exit(self, wake: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Within the block, have `wake` called when the engine is told to exit: for who waits while starting."""
-        self._wakers.append(wake)
-        try:
-            if self._exit_wanted:
-                wake()
-            yield
-        finally:
-            self._wakers.remove(wake)
-
-    @contextlib.contextmanager
-    def _conducting(self) -> Iterator[bool]:
-        """Be the one thread that moves the engine; yields whether this thread was it already."""
-        me = threading.current_thread()
-        with self._changed:
-            nested = self._conductor is me
-            if not nested:
-                self._changed.wait_for(lambda: self._conductor is None)
-                self._conductor = me
-        try:
-            yield nested
-        finally:
-            if not nested:
-                with self._changed:
-                    self._conductor = None
-                    self._changed.notify_all()
+        return self._life.woken_by_exit(wake)
 
     def _move(self, step: Step) -> None:
-        with self._changed:
-            try:
-                self._state = TRANSITIONS[self._state][step]
-            except KeyError:
-                message = f"{self.name} cannot {step.value} while it is {self._state.name}."
-                raise LifecycleError(message) from None
-            self._changed.notify_all()
-        self.log(f"{self.name} {self._state.name}", logging.DEBUG)
+        self._life.move(step)
+        self.log(f"{self.name} {self.state.name}", logging.DEBUG)
 
     def _publish_start(self) -> None:
         try:
-            self._channels.publish("start", on_failure=self._failure_logger("start"), until=lambda: self._exit_wanted)
+            self._channels.publish("start", until=lambda: self.exit_wanted)
         except ChannelFailures as failures:
             if len(failures.exceptions) == 1:
                 raise failures.exceptions[0] from None
             raise
-        if self._exit_wanted:
+        if self.exit_wanted:
             message = f"{self.name} was told to exit while it was starting."
             raise StartFailed(message)
 
     def _publish_stop(self) -> None:
         self._move(Step.STOP)
         try:
-            self._channels.publish("stop", on_failure=self._failure_logger("stop"), through_interrupts=True)
+            self._channels.publish("stop", through_interrupts=True)
         finally:
             self._move(Step.STOP_DONE)
-            atexit.unregister(self._left_running)
+            self._safeguard.disarm()
 
     def _publish_exit(self) -> None:
         self._move(Step.EXIT)
-        self._channels.publish("exit", on_failure=self._failure_logger("exit"), through_interrupts=True)
+        self._channels.publish("exit", through_interrupts=True)
 
     def _wind_down(self) -> None:
-        self._exit_wanted = True
+        self._life.exit_wanted = True
         try:
             if self._is_up():
                 self._publish_stop()
         finally:
             self._publish_exit()
 
-    def _notify(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def _failure_logger(self, channel: str) -> Callable[[Callable[..., Any], Exception], None] | None:
+    def _log_failure(self, channel: str, listener: Callable[..., Any], error: Exception) -> None:
         if channel == "log":
-            return None
-
-        def log_failure(listener: Callable[..., Any], error: Exception) -> None:
-            if isinstance(error, SecureServeError):
-                self.log(str(error), logging.DEBUG if channel == "start" else logging.ERROR)
-            else:
-                self.log(f"Error in {channel!r} listener {listener!r}", logging.ERROR, traceback=True)
-
-        return log_failure
-
-    def _join_threads(self) -> None:
-        deadline = time.monotonic() + self._join_seconds
-        for thread in [each for each in self.threads if each is not threading.current_thread()]:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                self.log(f"Thread {thread.name} is still running; leaving without it.", logging.WARNING)
-        self.threads = [thread for thread in self.threads if thread.is_alive()]
+            return
+        if isinstance(error, SecureServeError):
+            self.log(str(error), logging.DEBUG if channel == "start" else logging.ERROR)
+        else:
+            self.log(f"Error in {channel!r} listener {listener!r}", logging.ERROR, traceback=True)
 
     def _is_up(self) -> bool:
-        return self._state in {State.STARTING, State.STARTED} or bool(self.running)
+        return self.state in {State.STARTING, State.STARTED} or bool(self.running)
 
-    def _warn_when_left(self) -> None:
-        atexit.unregister(self._left_running)
-        atexit.register(self._left_running)
-
-    def _left_running(self) -> None:
-        if not self._is_up():
-            return
-        warnings.warn(
-            f"The program ends while {self.name} is {self._state.name}; it is being stopped. "
-            "Call block() after start(), or exit() before the program ends.",
-            RuntimeWarning,
-            stacklevel=1,
-        )
-        with contextlib.suppress(ChannelFailures):
-            self.exit()
+    def _describe_if_up(self) -> str | None:
+        return f"{self.name} is {self.state.name}" if self._is_up() else None
 
     def _execute_again(self) -> None:
         from secureserve.managed.reexec import execute_again
@@ -482,7 +393,7 @@ class Engine:
 
 
 def _write_to_logger(msg: str, level: int) -> None:
-    logging.getLogger(LOGGER_NAME).log(level, "%s", msg)
+    logging.getLogger(ERROR_LOGGER).log(level, "%s", msg)
 
 
 def _reason(error: BaseException) -> str:
