@@ -3,29 +3,27 @@
 The server's ``start`` blocks, so it runs in a thread of its own, and whoever starts the engine sleeps until one of four
 things happens: the server is ready, its ``start`` ended, the engine was told to exit, or the time is up. Each has one
 outcome, and none leaves a thread or a socket behind that could have been stopped.
-
-What is verified is verified in the system's own tables (`listening`), never by connecting: a TLS server would take that
-for a peer that broke off its handshake.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import ConfigurationError, LifecycleError, SecureServeError, StartFailed, StopTimedOut
-from secureserve.managed import listening
 from secureserve.managed.engine import Engine
+from secureserve.managed.served_sockets import ServedSockets, are_missing, explained_bind_failure, other_listener
+from secureserve.managed.server_run import ServerRun
 from secureserve.managed.urls import port_suffix, url_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from secureserve.managed.listening import Address
 
 __all__ = ["START_PRIORITY", "STOP_PRIORITY", "ServerAdapter"]
 
@@ -40,8 +38,6 @@ GRACE_SECONDS: Final = 5.0
 """What a server gets to return from ``stop`` beyond its own ``shutdown_timeout``."""
 
 DEFAULT_START_SECONDS: Final = 60.0
-
-_BIND_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
 
 
 class ServerAdapter:
@@ -66,7 +62,7 @@ class ServerAdapter:
         self,
         engine: Any,
         httpserver: Any = None,
-        bind_addr: listening.Address | None = None,
+        bind_addr: Address | None = None,
         *,
         start_timeout: float = DEFAULT_START_SECONDS,
         stop_timeout: float | None = None,
@@ -79,15 +75,8 @@ class ServerAdapter:
         self.interrupt: BaseException | None = None
         self.running = False
         self._lifecycle = threading.RLock()
-        self._end = threading.Lock()
-        self._news = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
-        self._ended = False
-        self._stopping = False
-        self._cut = False
-        self._handed_over = False
-        self._sockets: frozenset[int] = frozenset()
+        self._run = ServerRun(httpserver, self._report_end)
+        self._sockets = ServedSockets()
 
     def __repr__(self) -> str:
         state = "running" if self.running else "not running"
@@ -149,24 +138,19 @@ class ServerAdapter:
                 return
             if self.httpserver is None:
                 raise ConfigurationError("httpserver", None, "has not been given", "Pass the server to be managed.")
-            self.interrupt = self._failure = None
-            self._ended = self._stopping = self._cut = self._handed_over = False
-            self._news.clear()
-            sockets_before = self._own_sockets()
-            self._thread = threading.Thread(
-                target=self._serve, args=(self.httpserver,), name=f"HTTPServer {self.description}", daemon=True
-            )
-            self._thread.start()
+            self.interrupt = None
+            sockets = ServedSockets(self.bound_addr)
+            self._run = run = ServerRun(self.httpserver, self._report_end)
+            run.begin(f"HTTPServer {self.description}")
             try:
                 self.wait()
                 self._verify_listening()
             except BaseException:
                 self._abandon()
                 raise
-            sockets = self._own_sockets()
-            self._sockets = (sockets - sockets_before) or sockets
-            with self._end:
-                self.running = not self._ended
+            sockets.take(self.bound_addr)
+            self._sockets = sockets
+            self.running = run.rely()
             self._raise_if_ended()
             if isinstance(self.engine, Engine):
                 self.engine.attend(self)
@@ -182,7 +166,7 @@ class ServerAdapter:
             BaseException: What came out of the server's ``start``.
         """
         deadline = time.monotonic() + self.start_timeout
-        with self._news_of_exit(), self._news_of_readiness() as told:
+        with self._woken_by_exit(), self._run.woken_by_readiness() as told:
             while not self._is_ready():
                 self._raise_if_ended()
                 if getattr(self.engine, "exit_wanted", False):
@@ -195,8 +179,7 @@ class ServerAdapter:
                         "Raise start_timeout, or see what its start() waits for."
                     )
                     raise StartFailed(message)
-                self._news.wait(left if told else min(left, LOOK_SECONDS))
-                self._news.clear()
+                self._run.sleep(left if told else min(left, LOOK_SECONDS))
 
     def stop(self) -> None:
         """Stop the server, and return when it has stopped. Harmless when it has.
@@ -208,14 +191,14 @@ class ServerAdapter:
         with self._lifecycle:
             if not self.running:
                 return
-            self._stopping = True
+            self._run.expect_end()
             description, address = self.description, self.bound_addr
-            if _is_worker_of(self.httpserver):
+            if self._run.owns_current_thread():
                 self._stop_from_within()
                 return
             try:
-                self._stop_server()
-                self._join(description)
+                self._run.stop(description, self._stop_seconds())
+                self._run.join(description, self._stop_seconds())
                 self._verify_released(description, address)
             finally:
                 self._not_running()
@@ -232,15 +215,14 @@ class ServerAdapter:
 
     def cut(self) -> None:
         """Let a `stop` in progress wait no longer."""
-        self._cut = True
-        self._news.set()
+        self._run.cut()
 
     def hand_over(self) -> None:
         """Put the server's listening sockets into the engine's environment for the program to come."""
         from secureserve.managed.handover import export
 
         if self.running and export(self.engine, self.httpserver, self.bind_addr):
-            self._handed_over = True
+            self._run.handed_over = True
 
     def _asked_for(self) -> Any:
         """Return the address that the server is to listen at, as far as anybody said."""
@@ -254,22 +236,8 @@ class ServerAdapter:
             ("handover", self.hand_over, STOP_PRIORITY),
         ]
 
-    def _serve(self, httpserver: Any) -> None:
-        """Run the server's ``start``, in its thread, and see what comes out of it."""
-        try:
-            httpserver.start()
-        except BaseException as error:  # noqa: BLE001 - told to whoever starts, or to the engine
-            self._failure = error
-        with self._end:
-            self._ended = True
-            unexpected = self.running and not self._stopping
-        self._news.set()
-        if unexpected:
-            self._report_end()
-
-    def _report_end(self) -> None:
+    def _report_end(self, failure: BaseException | None) -> None:
         """Shut the engine down, since a server that should be serving does not."""
-        failure = self._failure
         if isinstance(failure, KeyboardInterrupt):
             self.interrupt = failure
             self.engine.log(f"Keyboard interrupt in {self.description}: shutting down")
@@ -299,14 +267,12 @@ class ServerAdapter:
         self.engine.log(f"Error in {self.description}: shutting down\n{text}", logging.ERROR)
 
     def _is_ready(self) -> bool:
-        if self._ended:
-            return False
-        return bool(getattr(self.httpserver, "ready", True))
+        return not self._run.has_ended and bool(getattr(self.httpserver, "ready", True))
 
     def _raise_if_ended(self) -> None:
-        if not self._ended:
+        if not self._run.has_ended:
             return
-        failure = self._failure
+        failure = self._run.failure
         if failure is None:
             message = f"{self.description}: start() returned before the server was ready."
             raise StartFailed(message)
@@ -316,33 +282,14 @@ class ServerAdapter:
         if isinstance(failure, SecureServeError):
             raise failure
         self._log_failure(failure)
-        if _is_bind_error(failure):
-            raise self._not_bound(failure) from failure
+        explained = explained_bind_failure(failure, self.bind_addr, self.description)
+        if explained is not None:
+            raise explained from failure
         raise failure
 
-    def _not_bound(self, failure: BaseException) -> StartFailed:
-        from secureserve.front.occupant import find_occupant
-
-        address = self.bind_addr
-        who = find_occupant(address[1]) if isinstance(address, tuple) else ""
-        remedy = f"It is taken by {who}." if who else "Choose another address, or stop what has it."
-        return StartFailed(f"{self.description} could not be bound: {failure}. {remedy}")
-
-    def _news_of_exit(self) -> contextlib.AbstractContextManager[None]:
+    def _woken_by_exit(self) -> contextlib.AbstractContextManager[None]:
         woken_by_exit = getattr(self.engine, "woken_by_exit", None)
-        return contextlib.nullcontext() if woken_by_exit is None else woken_by_exit(self._news.set)
-
-    @contextlib.contextmanager
-    def _news_of_readiness(self) -> Any:
-        """Be told when the server is ready, where it can tell; yields whether it can."""
-        when_ready = getattr(self.httpserver, "when_ready", None)
-        if when_ready is not None:
-            when_ready(self._news.set)
-        yield when_ready is not None
-
-    def _own_sockets(self) -> frozenset[int]:
-        address = self.bound_addr
-        return frozenset() if address is None else listening.own_listeners(address)
+        return contextlib.nullcontext() if woken_by_exit is None else woken_by_exit(self._run.wake)
 
     def _verify_listening(self) -> None:
         """Wait until the system's tables show the server's socket, which for ours they do by now.
@@ -350,30 +297,23 @@ class ServerAdapter:
         Raises:
             StartFailed: They do not, within the time of a start.
         """
-        address = self.bound_addr
-        unknown = address is None or (isinstance(address, tuple) and not address[1])
-        if unknown or _is_activated() or not listening.can_tell():
-            return
         deadline = time.monotonic() + min(self.start_timeout, GRACE_SECONDS)
-        while not listening.own_listeners(address):
+        address = self.bound_addr
+        while are_missing(address):
             self._raise_if_ended()
             if time.monotonic() >= deadline or getattr(self.engine, "exit_wanted", False):
                 message = f"{self.description} says that it is ready, but this process does not listen there."
-                if listening.foreign_listener(address):
-                    message += f" Another does{_by(address)}."
-                raise StartFailed(message)
-            self._news.wait(LOOK_SECONDS)
-            self._news.clear()
+                other = other_listener(address)
+                raise StartFailed(message if other is None else f"{message} Another does{other}.")
+            self._run.sleep(LOOK_SECONDS)
 
     def _abandon(self) -> None:
         """Stop a server whose start failed, as far as it can be."""
-        self._stopping = True
-        thread = self._thread
-        if thread is None or (self._ended and not getattr(self.httpserver, "ready", False)):
+        if self._run.has_ended and not getattr(self.httpserver, "ready", False):
             return
         with contextlib.suppress(Exception):
-            self._stop_server()
-            self._join(self.description)
+            self._run.stop(self.description, self._stop_seconds())
+            self._run.join(self.description, self._stop_seconds())
 
     def _not_running(self) -> None:
         self.running = False
@@ -385,39 +325,11 @@ class ServerAdapter:
 
         Whoever blocks on the engine waits for the rest.
         """
-        thread = self._thread
+        thread = self._run.thread
         self.httpserver.stop()
         self._not_running()
         if thread is not None and isinstance(self.engine, Engine):
             self.engine.wait_for(thread, self._stop_seconds())
-
-    def _stop_server(self) -> None:
-        """Call the server's ``stop``, and wait for it no longer than is granted."""
-        httpserver = self.httpserver
-        outcome: list[BaseException | None] = []
-
-        def stop() -> None:
-            try:
-                httpserver.stop()
-                outcome.append(None)
-            except BaseException as error:  # noqa: BLE001 - raised again by who waits
-                outcome.append(error)
-            self._news.set()
-
-        helper = threading.Thread(target=stop, name=f"stop {self.description}", daemon=True)
-        helper.start()
-        limit = self._stop_seconds()
-        deadline = time.monotonic() + limit
-        while not outcome:
-            left = deadline - time.monotonic()
-            if left <= 0 or self._cut:
-                how = "was cut short" if self._cut else f"did not return from stop() within {limit:g} seconds"
-                message = f"{self.description} {how}. Thread {helper.name!r} is left behind."
-                raise StopTimedOut(message)
-            self._news.wait(left)
-            self._news.clear()
-        if outcome[0] is not None:
-            raise outcome[0]
 
     def _stop_seconds(self) -> float:
         if self.stop_timeout is not None:
@@ -425,64 +337,17 @@ class ServerAdapter:
         own = getattr(self.httpserver, "shutdown_timeout", None)
         return GRACE_SECONDS + (float(own) if own else GRACE_SECONDS)
 
-    def _join(self, description: str) -> None:
-        thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return
-        limit = self._stop_seconds()
-        thread.join(limit)
-        if thread.is_alive():
-            message = (
-                f"{description} returned from stop() but its start() still runs after {limit:g} seconds: "
-                f"thread {thread.name!r} is left behind."
-            )
-            raise StopTimedOut(message)
-        self._thread = None
-
-    def _verify_released(self, description: str, address: listening.Address | None) -> None:
+    def _verify_released(self, description: str, address: Address | None) -> None:
         """See that no socket of the server listens any more. Another process's at the address is no failure.
 
         Raises:
             StopTimedOut: One does.
         """
-        if address is None or self._handed_over:
+        if address is None or self._run.handed_over:
             return
-        from secureserve.front.systemd import sockets_left
-
-        # What systemd passed is given back by a server that stops, for the next start to take.
-        left = listening.own_listeners(address) - sockets_left(os.environ, os.getpid())
-        if self._sockets & left:
+        if self._sockets.are_left(address):
             message = f"{description} has stopped, but its socket still listens there. Its stop() has to close it."
             raise StopTimedOut(message)
-        if listening.foreign_listener(address):
-            self.engine.log(f"{description} is served by another process now{_by(address)}", logging.WARNING)
-
-
-def _is_activated() -> bool:
-    """Return whether the service manager passed listening sockets: those were bound before us, and outlive us."""
-    return os.environ.get("LISTEN_PID", "") == str(os.getpid())
-
-
-def _is_worker_of(httpserver: Any) -> bool:
-    """Return whether this is a worker thread of the server: cheroot's say whose they are, our server knows its own."""
-    thread = threading.current_thread()
-    if getattr(thread, "server", None) is httpserver:
-        return True
-    owns = getattr(getattr(httpserver, "requests", None), "owns", None)
-    return callable(owns) and bool(owns(thread))
-
-
-def _by(address: listening.Address) -> str:
-    from secureserve.front.occupant import find_occupant
-
-    who = find_occupant(address[1]) if isinstance(address, tuple) else ""
-    return f" ({who})" if who else ""
-
-
-def _is_bind_error(error: BaseException) -> bool:
-    """Return whether it says that an address could not be had; cheroot says so in words alone."""
-    if not isinstance(error, OSError):
-        return False
-    if error.errno is not None:
-        return error.errno in _BIND_ERRORS
-    return any(os.strerror(code) in str(error) for code in _BIND_ERRORS)
+        other = other_listener(address)
+        if other is not None:
+            self.engine.log(f"{description} is served by another process now{other}", logging.WARNING)
