@@ -18,7 +18,7 @@ from secureserve.managed import logfiles
 from secureserve.managed.config import Configuration, load
 from secureserve.managed.descriptors import raise_limit
 from secureserve.managed.quickstart import configure, make_process
-from secureserve.managed.urls import port_suffix, url_host
+from secureserve.managed.urls import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -199,8 +199,8 @@ def describe(certificate: DevelopmentCertificate, bound_addr: Any, *, path: str 
     credential = certificate.credential
     host = credential.names[0]
     unix_socket = bound_addr if isinstance(bound_addr, str) else None
-    port = "" if unix_socket else port_suffix("https", bound_addr[1])
-    url = f"https://{url_host(host)}{port}/"
+    # A client that comes by a unix socket is told so beside the URL, which then has no port.
+    url = url_of((host, 443 if unix_socket else bound_addr[1]), secure=True) + "/"
     through = f" --unix-socket {shlex.quote(unix_socket)}" if unix_socket else ""
     fingerprint = ":".join(credential.fingerprint[at : at + 2] for at in range(0, len(credential.fingerprint), 2))
     for label, value in (

@@ -18,7 +18,7 @@ from secureserve.errors import ConfigurationError, LifecycleError, SecureServeEr
 from secureserve.managed.engine import Engine
 from secureserve.managed.served_sockets import ServedSockets, are_missing, explained_bind_failure, other_listener
 from secureserve.managed.server_run import ServerRun
-from secureserve.managed.urls import port_suffix, url_host
+from secureserve.managed.urls import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,8 +95,7 @@ class ServerAdapter:
             return f"{type(self.httpserver).__name__} (at an address of its own)"
         if isinstance(address, str):
             return f"unix:{address}"
-        scheme = "https" if getattr(self.httpserver, "ssl_adapter", None) else "http"
-        return f"{scheme}://{url_host(address[0])}{port_suffix(scheme, address[1])}"
+        return url_of(address, secure=bool(getattr(self.httpserver, "ssl_adapter", None)))
 
     @property
     def bound_addr(self) -> Any:

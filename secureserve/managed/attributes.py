@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from secureserve.errors import ConfigurationError, ConfigurationErrors
+from secureserve.managed.contradictions import refuse_contradictions
 from secureserve.managed.settings import SETTINGS, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from secureserve.managed.listening import Address
     from secureserve.managed.settings import Setting
 
 __all__ = ["Attribute", "ServerAttributes"]
@@ -169,6 +171,26 @@ class ServerAttributes:
     def __init__(self) -> None:
         self.set_values: dict[str, Any] = {}
 
+    @property
+    def bind_addr(self) -> Any:
+        """Where it is to listen: the path of a unix socket, or host (None for every interface) and port."""
+        return self.socket_file or (self.socket_host, self.socket_port)
+
+    @bind_addr.setter
+    def bind_addr(self, value: Address | None) -> None:
+        for name in ("socket_file", "socket_host", "socket_port"):
+            delattr(self, name)
+        if isinstance(value, str):
+            self.socket_file = value
+        elif value is not None:
+            try:
+                self.socket_host, self.socket_port = value
+            except (TypeError, ValueError) as error:
+                if isinstance(error, ConfigurationError):
+                    raise
+                remedy = "Give (host, port), the path of a unix socket, or None."
+                raise ConfigurationError("bind_addr", value, "is not an address", remedy) from None
+
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute; one that looks like a misspelt setting is refused."""
         if name not in SETTINGS and not name.startswith("_") and not hasattr(type(self), name):
@@ -193,6 +215,16 @@ class ServerAttributes:
             raise problems[0] if len(problems) == 1 else ConfigurationErrors(problems)
         for name, value in parsed.items():
             setattr(self, name, value)
+
+    def require_possible(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values` as the attributes would hold them, if they could be set over what is set now.
+
+        Raises:
+            ConfigurationError: One of them is impossible, alone or together with the others.
+        """
+        wanted = {name: find(name).parse(value) for name, value in values.items()}
+        refuse_contradictions({**self.values(), **wanted})
+        return wanted
 
     def values(self) -> dict[str, Any]:
         """Return every setting's value, set or default."""

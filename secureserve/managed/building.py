@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "application_of",
     "authorising",
+    "change_httpserver",
+    "check_tls",
     "given_server",
     "is_recipe",
     "make_httpserver",
@@ -100,6 +102,27 @@ def make_httpserver(
     return httpserver
 
 
+def change_httpserver(httpserver: HTTPServer, changed: Mapping[str, Any]) -> None:
+    """Have a running server of ours do what reloadable attributes say now.
+
+    Args:
+        httpserver: The server.
+        changed: The new values by the attribute's name.
+    """
+    for name in ("shutdown_timeout", "max_request_header_size", "max_request_body_size"):
+        if name in changed:
+            setattr(httpserver, name, changed[name])
+    for name, attribute in (
+        ("thread_pool", "min"),
+        ("thread_pool_max", "max"),
+        ("accepted_queue_size", "accepted_queue_size"),
+        ("accepted_queue_timeout", "accepted_queue_timeout"),
+    ):
+        if name in changed:
+            setattr(httpserver.requests, attribute, changed[name])
+    httpserver.settle()
+
+
 def make_redirector(
     address: Address,
     https_port: int,
@@ -175,6 +198,20 @@ def authorising(attributes: ServerAttributes, application: Any) -> Any:
     from secureserve.http.client_authorisation import AuthoriseClients
 
     return AuthoriseClients(application, allow, remote_user_field=field)
+
+
+def check_tls(attributes: ServerAttributes) -> None:
+    """Load the certificates and the policy that the attributes ask for, and let go of them again.
+
+    Raises:
+        ConfigurationError: Attributes that do not go together, or that the engine cannot do.
+        CredentialError: A certificate or key that cannot be served.
+    """
+    from secureserve.managed import tls
+
+    values = attributes.values()
+    if tls.is_wanted(values):
+        tls.build(values).close()
 
 
 def unix_owner_of(attributes: ServerAttributes) -> tuple[int, int] | None:

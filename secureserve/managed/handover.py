@@ -7,16 +7,19 @@ a server whose address has changed binds anew, and what nobody takes is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from secureserve.front.listener import Listener
     from secureserve.managed.engine import Engine
     from secureserve.managed.listening import Address
 
-__all__ = ["adopt", "close_unclaimed", "export"]
+__all__ = ["adopted", "close_unclaimed", "export"]
 
 _lock: Final = threading.Lock()
 _adopted: Final[dict[str, list[Listener]]] = {}
@@ -39,19 +42,21 @@ def export(engine: Engine, httpserver: Any, bind_addr: Address | None) -> bool:
     return True
 
 
-def adopt(bind_addr: Address | None) -> list[Listener]:
-    """Return the listeners that the program before this one had at the configured address; none where it had none.
+@contextlib.contextmanager
+def adopted(bind_addr: Address | None) -> Iterator[list[Listener]]:
+    """Lend the listeners that the program before this one had at the configured address; none where it had none.
+
+    Who is to go on with them duplicates them.
 
     Raises:
         StartFailed: What was handed over are no listening sockets.
     """
-    from secureserve.front.listener import EXPORT_VARIABLE, adopt_exported
-
-    with _lock:
-        if EXPORT_VARIABLE in os.environ:
-            for listener in adopt_exported(os.environ):
-                _adopted.setdefault(listener.name, []).append(listener)
-        return _adopted.pop(_name(bind_addr), [])
+    listeners = _adopt(bind_addr)
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 def close_unclaimed() -> None:
@@ -65,3 +70,13 @@ def close_unclaimed() -> None:
 
 def _name(bind_addr: Address | None) -> str:
     return repr(bind_addr)
+
+
+def _adopt(bind_addr: Address | None) -> list[Listener]:
+    from secureserve.front.listener import EXPORT_VARIABLE, adopt_exported
+
+    with _lock:
+        if EXPORT_VARIABLE in os.environ:
+            for listener in adopt_exported(os.environ):
+                _adopted.setdefault(listener.name, []).append(listener)
+        return _adopted.pop(_name(bind_addr), [])

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.errors import ConfigurationError, ConfigurationErrors, LifecycleError, SecureServeError, StartFailed
+from secureserve.errors import ConfigurationErrors, LifecycleError, SecureServeError
 from secureserve.events import Events, ServerReady, ServerStopped
 from secureserve.managed.acme import Answers
-from secureserve.managed.adapter import ServerAdapter
-from secureserve.managed.attributes import ServerAttributes
 from secureserve.managed.building import (
     application_of,
+    change_httpserver,
+    check_tls,
     given_server,
     is_recipe,
     make_httpserver,
-    make_redirector,
     unix_owner_of,
 )
 from secureserve.managed.contradictions import contradictions, refuse_contradictions
 from secureserve.managed.engine import Engine, State
-from secureserve.managed.handover import adopt
+from secureserve.managed.handover import adopted
 from secureserve.managed.importing import resolve
-from secureserve.managed.older import HTTPServers, deprecated
-from secureserve.managed.settings import SETTINGS, find
-from secureserve.managed.urls import port_suffix, url_host
+from secureserve.managed.older import OlderSpellings, deprecated
+from secureserve.managed.settings import SETTINGS
+from secureserve.managed.side_listeners import SideListeners
+from secureserve.managed.switch_interval import SwitchInterval
+from secureserve.managed.urls import url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
     from types import TracebackType
 
     from secureserve.certificates.credential import Credential
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
     from secureserve.managed.acme_layer import ACMELayer
-    from secureserve.managed.control import ControlSocket
-    from secureserve.managed.listening import Address
     from secureserve.managed.tls import TLSLayer
 
 __all__ = ["Server"]
@@ -47,7 +46,7 @@ OBTAIN_PRIORITY: Final = 78
 """After privileges have been dropped: what is obtained is written by, and belongs to, the user who serves."""
 
 
-class Server(ServerAttributes, ServerAdapter):
+class Server(OlderSpellings):
     """A managed HTTPS server: not itself an HTTP server, but what configures, builds, starts and stops one.
 
     ```
@@ -70,19 +69,14 @@ class Server(ServerAttributes, ServerAdapter):
     """
 
     def __init__(self, application: Any = None, *, engine: Engine | None = None, **settings: Any) -> None:
-        ServerAttributes.__init__(self)
         self._owns_engine = engine is None
-        ServerAdapter.__init__(self, Engine() if engine is None else engine)
-        self.set_values.clear()
+        super().__init__(Engine() if engine is None else engine)
         self.events = Events()
-        self.blocking = False
         self._answers = Answers()
         self._tls: TLSLayer | None = None
-        self._control: ControlSocket | None = None
-        self._redirector: ServerAdapter | None = None
+        self._side_listeners = SideListeners(self)
         self._built = False
-        self._switch_interval_before: float | None = None
-        self._httpservers = HTTPServers(self.engine)
+        self._switch_interval = SwitchInterval()
         if application is not None:
             settings["application"] = application
         self.set(settings)
@@ -115,26 +109,6 @@ class Server(ServerAttributes, ServerAdapter):
             raise self.engine.failure
 
     @property
-    def bind_addr(self) -> Any:
-        """Where it is to listen: the path of a unix socket, or host (None for every interface) and port."""
-        return self.socket_file or (self.socket_host, self.socket_port)
-
-    @bind_addr.setter
-    def bind_addr(self, value: Address | None) -> None:
-        for name in ("socket_file", "socket_host", "socket_port"):
-            delattr(self, name)
-        if isinstance(value, str):
-            self.socket_file = value
-        elif value is not None:
-            try:
-                self.socket_host, self.socket_port = value
-            except (TypeError, ValueError) as error:
-                if isinstance(error, ConfigurationError):
-                    raise
-                remedy = "Give (host, port), the path of a unix socket, or None."
-                raise ConfigurationError("bind_addr", value, "is not an address", remedy) from None
-
-    @property
     def certificates(self) -> CertificatesView:
         """What certificates are served, and what was refused; empty while the server does not run TLS."""
         from secureserve.certificates.manager import CertificatesView
@@ -156,18 +130,10 @@ class Server(ServerAttributes, ServerAdapter):
         """What obtains its certificates from an ACME authority; None unless it runs, with `acme_domain` set."""
         return None if self._tls is None else self._tls.acme
 
-    @property
-    def httpservers(self) -> HTTPServers:
-        """The older way to have further servers; the modern one is `ServerAdapter`."""
-        return self._httpservers
-
     def base(self) -> str:
         """Return the URL that the server is reached at, or the path of its unix socket."""
         address = self.bound_addr
-        if isinstance(address, str):
-            return address
-        scheme = "https" if self._speaks_tls() else "http"
-        return f"{scheme}://{url_host(address[0])}{port_suffix(scheme, address[1])}"
+        return address if isinstance(address, str) else url_of(address, secure=self._speaks_tls())
 
     def subscribe(self) -> None:
         """Have the engine start and stop the server, and reload its certificates on ``graceful``."""
@@ -184,7 +150,7 @@ class Server(ServerAttributes, ServerAdapter):
     def problems(self) -> tuple[SecureServeError, ...]:
         """Return everything that would keep it from starting, as far as that shows without binding or starting."""
         found: list[SecureServeError] = list(contradictions(self.values()))
-        for look in (application_of, Server._check_tls, unix_owner_of, given_server):
+        for look in (application_of, check_tls, unix_owner_of, given_server):
             try:
                 look(self)
             except ConfigurationErrors as error:
@@ -222,25 +188,23 @@ class Server(ServerAttributes, ServerAdapter):
             StartFailed: It did not become ready.
         """
         if init_only is not None:
+            newer = "server.quickstart()" if init_only else "secureserve.serve()"
+            deprecated(f"server.start(init_only={init_only})", newer)
             self._start_as_of_old(init_only=init_only)
             return
         with self._lifecycle:
             if self.running:
                 super().start()
                 return
-            handed_over = self._build()
-            if self.thread_switch_interval is not None:
-                self._switch_interval_before = sys.getswitchinterval()
-                sys.setswitchinterval(self.thread_switch_interval)
-            try:
-                super().start()
-                self._start_companions()
-            except BaseException:
-                self._release()
-                raise
-            finally:
-                for listener in handed_over:
-                    listener.close()
+            with contextlib.ExitStack() as handed_over:
+                try:
+                    self._build(handed_over)
+                    self._switch_interval.set(self.thread_switch_interval)
+                    super().start()
+                    self._start_companions()
+                except BaseException:
+                    self._release()
+                    raise
             if self.engine.state is not State.STARTING or self._obtain not in self.engine.listeners("start"):
                 self._obtain_or_stop()
         self.events.publish(ServerReady(self.base()))
@@ -258,8 +222,7 @@ class Server(ServerAttributes, ServerAdapter):
             try:
                 if self.acme is not None:
                     self.acme.stop()
-                if self._redirector is not None:
-                    self._redirector.stop()
+                self._side_listeners.stop_redirector()
             finally:
                 try:
                     super().stop()
@@ -270,8 +233,7 @@ class Server(ServerAttributes, ServerAdapter):
     def hand_over(self) -> None:
         """Put the listening sockets, the redirecting port's too, into the engine's environment for a restart."""
         super().hand_over()
-        if self._redirector is not None:
-            self._redirector.hand_over()
+        self._side_listeners.hand_over()
 
     def graceful(self) -> None:
         """Reload the certificates, as the engine's ``graceful`` asks.
@@ -322,53 +284,8 @@ class Server(ServerAttributes, ServerAdapter):
         changed = {name: value for name, value in wanted.items() if before[name] != value}
         self.set(wanted)
         if self.running and self._built:
-            self._apply(changed)
+            self._put_into_force(changed)
         return tuple(name for name in changed if self.running and not self._can_change(name))
-
-    def require_possible(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `values` as the attributes would hold them, if they could be set over what is set now.
-
-        Raises:
-            ConfigurationError: One of them is impossible, alone or together with the others.
-        """
-        wanted = {name: find(name).parse(value) for name, value in values.items()}
-        refuse_contradictions({**self.values(), **wanted})
-        return wanted
-
-    def start_with_callback(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        serverclass: Any = None,
-    ) -> None:
-        """Start, run `func` in a thread of its own once that is done, and block: an older spelling.
-
-        The modern one is a ``with Server(...)`` block, or `Engine.start_with_callback`.
-
-        Args:
-            func: What to run.
-            args: Its arguments.
-            kwargs: Its keyword arguments.
-            serverclass: The class of HTTP server to build.
-
-        Raises:
-            ConfigurationError: Settings that cannot be honoured.
-            StartFailed: It did not become ready.
-        """
-        deprecated("server.start_with_callback(...)", "`with Server(...)` or engine.start_with_callback(...)")
-        if serverclass is not None:
-            self.set({"instance": serverclass})
-        self.blocking = True
-        self.subscribe()
-        self.engine.start_with_callback(func, args, kwargs)
-        self.engine.block()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute; the older ones point to the newer."""
-        if name == "httpserverclass" and value is not None:
-            deprecated("server.httpserverclass", "server.instance, which takes a class or its name as well")
-        super().__setattr__(name, value)
 
     def httpserver_from_self(self, httpserver: Any = None) -> tuple[Any, Any]:
         """Return the HTTP server that the attributes describe, and its address.
@@ -385,21 +302,6 @@ class Server(ServerAttributes, ServerAdapter):
             return self._make_httpserver(()), self.bind_addr
         return (given(self) if is_recipe(given) else given), self.bind_addr
 
-    def _start_as_of_old(self, *, init_only: bool) -> None:
-        deprecated(
-            f"server.start(init_only={init_only})", "server.quickstart()" if init_only else "secureserve.serve()"
-        )
-        if init_only:
-            self.quickstart()
-            return
-        self.blocking = True
-        self.subscribe()
-        if self.engine.state is State.STARTED:
-            self.start()
-        else:
-            self.engine.start()
-        self.engine.block()
-
     def _asked_for(self) -> Any:
         """Return where the server is to listen: its own word, where it was given ready-made."""
         own = None if self._built else getattr(self.httpserver, "bind_addr", None)
@@ -412,25 +314,18 @@ class Server(ServerAttributes, ServerAdapter):
             return getattr(self.httpserver, "ssl_adapter", None) is not None
         return is_wanted(self.values())
 
-    def _build(self) -> list[Listener]:
-        """Make the HTTP server; returns the listeners that the program before this one left for it."""
+    def _build(self, handed_over: contextlib.ExitStack) -> None:
+        """Make the HTTP server; the stack is to be unwound when it has what the program before this one left for it."""
         if self.httpserver is not None and not self._built:
-            return []
+            return
         given = given_server(self)
-        if given is not None:
+        if given is None:
+            refuse_contradictions(self.values())
+            listeners = handed_over.enter_context(adopted(self.bind_addr))
+            self.httpserver, self._built = self._make_httpserver(listeners), True
+        else:
             self._built = is_recipe(given)
             self.httpserver = given(self) if self._built else given
-            return []
-        refuse_contradictions(self.values())
-        handed_over = adopt(self.bind_addr)
-        try:
-            self.httpserver, self._built = self._make_httpserver(handed_over), True
-        except BaseException:
-            for listener in handed_over:
-                listener.close()
-            self._release()
-            raise
-        return handed_over
 
     def _make_httpserver(self, listeners: Sequence[Listener]) -> Any:
         return make_httpserver(
@@ -444,44 +339,18 @@ class Server(ServerAttributes, ServerAdapter):
         self._tls = tls.build(values, self.events.publish, self._answers) if tls.is_wanted(values) else None
         return self._tls
 
-    def _check_tls(self) -> None:
-        """Load the certificates and the policy, and let go of them again."""
-        from secureserve.managed import tls
-
-        values = self.values()
-        if tls.is_wanted(values):
-            tls.build(values).close()
-
     def _start_companions(self) -> None:
         """Start what belongs to a running server: the watch over its certificates, its control socket, its redirect."""
-        if self._tls is not None:
-            self._tls.start()
-        self._start_control()
-        if self.redirect_port is None or not self._built:
-            return
-        address = (self.socket_host, self.redirect_port)
-        handed_over = adopt(address)
-        httpserver = make_redirector(
-            address,
-            self.bound_addr[1],
-            self._serves,
-            challenges=self.acme_challenges,
-            backlog=self.socket_queue_size,
-            listeners=handed_over,
-        )
-        self._redirector = ServerAdapter(self.engine, httpserver, address, start_timeout=self.start_timeout)
+        tls = self._tls
         try:
-            self._redirector.start()
-        except BaseException as error:
-            self._redirector = None
+            if tls is not None:
+                tls.start()
+            self._side_listeners.start_control()
+            if self._built:
+                self._side_listeners.start_redirector(lambda host: tls is not None and tls.serves(host))
+        except BaseException:
             super().stop()
-            if isinstance(error, StartFailed):
-                # To who binds it, every port is the socket_port.
-                raise StartFailed(str(error).replace("socket_port", "redirect_port")) from error
             raise
-        finally:
-            for listener in handed_over:
-                listener.close()
 
     def _obtain(self) -> None:
         """Have certificates be obtained from now on, and wait for the first ones where that is asked for."""
@@ -498,34 +367,11 @@ class Server(ServerAttributes, ServerAdapter):
             self.stop()
             raise
 
-    def _start_control(self) -> None:
-        if self.control_socket is None:
-            return
-        from secureserve.managed.control import ControlSocket, commands_of
-
-        control = ControlSocket(self.control_socket, commands_of(self))
-        try:
-            control.start()
-        except BaseException:
-            super().stop()
-            raise
-        self._control = control
-
-    def _serves(self, host: str) -> bool:
-        """Return whether a certificate of ours covers `host`."""
-        tls = self._tls
-        return tls is not None and any(each.covers(host) for each in tls.manager.store.snapshot.credentials)
-
     def _release(self) -> None:
         """Let go of what belongs to a server that no longer runs."""
-        if self._switch_interval_before is not None:
-            sys.setswitchinterval(self._switch_interval_before)
-            self._switch_interval_before = None
+        self._switch_interval.restore()
         tls, self._tls = self._tls, None
-        control, self._control = self._control, None
-        self._redirector = None
-        if control is not None:
-            control.stop()
+        self._side_listeners.release()
         if tls is not None:
             tls.close()
         if self._built:
@@ -536,19 +382,7 @@ class Server(ServerAttributes, ServerAdapter):
         """Return whether a setting of a running server can be changed."""
         return SETTINGS[name].reloadable and (name != "acme_domain" or self.acme is not None)
 
-    def _apply(self, changed: Mapping[str, Any]) -> None:
+    def _put_into_force(self, changed: Mapping[str, Any]) -> None:
         if "acme_domain" in changed and self.acme is not None:
             self.acme.steward.set_orders(changed["acme_domain"])
-        httpserver = self.httpserver
-        for name in ("shutdown_timeout", "max_request_header_size", "max_request_body_size"):
-            if name in changed:
-                setattr(httpserver, name, changed[name])
-        for name, attribute in (
-            ("thread_pool", "min"),
-            ("thread_pool_max", "max"),
-            ("accepted_queue_size", "accepted_queue_size"),
-            ("accepted_queue_timeout", "accepted_queue_timeout"),
-        ):
-            if name in changed:
-                setattr(httpserver.requests, attribute, changed[name])
-        httpserver.settle()
+        change_httpserver(self.httpserver, changed)

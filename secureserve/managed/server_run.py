@@ -83,7 +83,7 @@ class ServerRun:
     def owns_current_thread(self) -> bool:
         """Return whether this is a worker thread of the server: cheroot's say whose they are, ours is asked."""
         thread = threading.current_thread()
-        if getattr(thread, "server", None) is self._httpserver:
+        if self._httpserver is not None and getattr(thread, "server", None) is self._httpserver:
             return True
         owns = getattr(getattr(self._httpserver, "requests", None), "owns", None)
         return callable(owns) and bool(owns(thread))

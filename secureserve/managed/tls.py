@@ -67,6 +67,10 @@ class TLSLayer:
         """Begin to notice replaced certificates."""
         self.manager.start()
 
+    def serves(self, host: str) -> bool:
+        """Return whether a certificate that is served covers `host`."""
+        return any(each.covers(host) for each in self.manager.store.snapshot.credentials)
+
     def close(self) -> None:
         """Let go of everything; connections that were made go on."""
         if self.acme is not None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["port_suffix", "url_host"]
+__all__ = ["url_host", "url_of"]
+
+
+def url_of(address: tuple[str | None, int], *, secure: bool) -> str:
+    """Return the URL of a server.
+
+    Args:
+        address: Host and port where it listens.
+        secure: Whether it speaks TLS.
+    """
+    host, port = address[:2]
+    scheme, default = ("https", 443) if secure else ("http", 80)
+    return f"{scheme}://{url_host(host)}" + ("" if port == default else f":{port}")
 
 
 def url_host(host: str | None) -> str:
@@ -12,8 +24,3 @@ def url_host(host: str | None) -> str:
     if not host or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
-
-
-def port_suffix(scheme: str, port: int) -> str:
-    """Return ``:port``, or nothing where it is the scheme's own."""
-    return "" if port == {"https": 443, "http": 80}[scheme] else f":{port}"

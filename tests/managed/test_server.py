@@ -1068,10 +1068,11 @@ def test_httpserverclass_is_the_older_instance() -> None:
 
 
 def test_init_only_is_quickstart() -> None:
-    """start(init_only=True) starts, returns, and points to quickstart(); blocking tells which was asked for."""
+    """start(init_only=True) starts, returns, and tells its caller of quickstart(); blocking tells which was asked."""
     server = local()
-    with pytest.warns(DeprecationWarning, match=r"server\.quickstart\(\)"):
+    with pytest.warns(DeprecationWarning, match=r"server\.quickstart\(\)") as told:
         server.start(init_only=True)
+    assert told[0].filename == __file__
     assert fetch(server.bound_addr) == b"hello /"
     assert server.blocking is False
     server.stop()
