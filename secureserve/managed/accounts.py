@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import grp
 import pwd
+from typing import TYPE_CHECKING
 
 from secureserve.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["group_id", "owner", "user_id"]
 
@@ -16,12 +20,7 @@ def user_id(key: str, name: str | int) -> int:
     Raises:
         ConfigurationError: This system has no such user.
     """
-    if isinstance(name, int) or name.isdecimal():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise ConfigurationError(key, name, "is no user of this system", "Create it, or name another.") from None
+    return _number(key, name, "user", lambda user: pwd.getpwnam(user).pw_uid)
 
 
 def group_id(key: str, name: str | int) -> int:
@@ -30,12 +29,7 @@ def group_id(key: str, name: str | int) -> int:
     Raises:
         ConfigurationError: This system has no such group.
     """
-    if isinstance(name, int) or name.isdecimal():
-        return int(name)
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ConfigurationError(key, name, "is no group of this system", "Create it, or name another.") from None
+    return _number(key, name, "group", lambda group: grp.getgrnam(group).gr_gid)
 
 
 def owner(key: str, text: str) -> tuple[int, int]:
@@ -46,3 +40,12 @@ def owner(key: str, text: str) -> tuple[int, int]:
     """
     user, _, group = text.partition(":")
     return user_id(key, user) if user else -1, group_id(key, group) if group else -1
+
+
+def _number(key: str, name: str | int, kind: str, look_up: Callable[[str], int]) -> int:
+    if isinstance(name, int) or name.isdecimal():
+        return int(name)
+    try:
+        return look_up(name)
+    except KeyError:
+        raise ConfigurationError(key, name, f"is no {kind} of this system", "Create it, or name another.") from None

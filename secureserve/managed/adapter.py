@@ -18,12 +18,14 @@ from secureserve.errors import ConfigurationError, LifecycleError, SecureServeEr
 from secureserve.managed.engine import Engine
 from secureserve.managed.served_sockets import ServedSockets, are_missing, explained_bind_failure, other_listener
 from secureserve.managed.server_run import ServerRun
+from secureserve.managed.subscriber import Subscriber
 from secureserve.managed.urls import url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from secureserve.managed.listening import Address
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["START_PRIORITY", "STOP_PRIORITY", "ServerAdapter"]
 
@@ -40,7 +42,7 @@ GRACE_SECONDS: Final = 5.0
 DEFAULT_START_SECONDS: Final = 60.0
 
 
-class ServerAdapter:
+class ServerAdapter(Subscriber):
     """One HTTP server, anybody's, started and stopped with an engine.
 
     Args:
@@ -58,6 +60,9 @@ class ServerAdapter:
     Threads: every method may be called from any thread, the server's own included.
     """
 
+    engine: Any
+    """Ours, or CherryPy's bus."""
+
     def __init__(
         self,
         engine: Any,
@@ -67,7 +72,7 @@ class ServerAdapter:
         start_timeout: float = DEFAULT_START_SECONDS,
         stop_timeout: float | None = None,
     ) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.httpserver: Any = httpserver
         self.bind_addr = bind_addr
         self.start_timeout = start_timeout
@@ -111,16 +116,6 @@ class ServerAdapter:
             with contextlib.suppress(OSError, AttributeError):
                 return address[0], httpserver.socket.getsockname()[1]
         return address
-
-    def subscribe(self) -> None:
-        """Have the engine start and stop the server."""
-        for channel, callback, priority in self._subscriptions():
-            self.engine.subscribe(channel, callback, priority)
-
-    def unsubscribe(self) -> None:
-        """Have the engine start and stop it no more. A running server goes on."""
-        for channel, callback, _ in self._subscriptions():
-            self.engine.unsubscribe(channel, callback)
 
     def start(self) -> None:
         """Start the server in a thread of its own, and return when it is ready. Harmless while it runs.
@@ -227,7 +222,7 @@ class ServerAdapter:
         """Return the address that the server is to listen at, as far as anybody said."""
         return self.bind_addr
 
-    def _subscriptions(self) -> list[tuple[str, Callable[[], None], int]]:
+    def _subscriptions(self) -> Iterable[Subscription]:
         return [
             ("start", self.start, START_PRIORITY),
             ("stop", self.stop, STOP_PRIORITY),

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from secureserve.managed.channels import ChannelFailures
+from secureserve.managed.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["Autoreloader"]
 
@@ -25,7 +27,7 @@ DEBOUNCE_MILLISECONDS: Final = 50
 """An editor that saves several files makes one restart of it."""
 
 
-class Autoreloader:
+class Autoreloader(Subscriber):
     """Restarts the engine's program when a module's file, or another that was named, changes or goes away.
 
     Args:
@@ -36,20 +38,10 @@ class Autoreloader:
     """
 
     def __init__(self, engine: Engine, files: Iterable[str | Path] = ()) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.files = {Path(each).absolute() for each in files}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-
-    def subscribe(self) -> None:
-        """Watch while the engine runs."""
-        self.engine.subscribe("start", self.start, PRIORITY)
-        self.engine.subscribe("stop", self.stop)
-
-    def unsubscribe(self) -> None:
-        """Watch no more with the engine."""
-        self.engine.unsubscribe("start", self.start)
-        self.engine.unsubscribe("stop", self.stop)
 
     def start(self) -> None:
         """Begin to watch. Harmless while it does."""
@@ -76,6 +68,9 @@ class Autoreloader:
     def matters(self, path: Path) -> bool:
         """Return whether a change of `path` is a reason to restart."""
         return path in self.files or any(each in path.parents for each in self.files) or path in set(_module_files())
+
+    def _subscriptions(self) -> Iterable[Subscription]:
+        return [("start", self.start, PRIORITY), ("stop", self.stop, None)]
 
     def _follow(self, directories: list[str], *, recursive: bool, stop: threading.Event) -> None:
         from watchfiles import watch

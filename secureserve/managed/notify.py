@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from secureserve.managed.engine import State
 from secureserve.managed.periodic import PeriodicTask
+from secureserve.managed.subscriber import Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["SystemdNotifier", "notify"]
 
@@ -45,7 +47,7 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
-class SystemdNotifier:
+class SystemdNotifier(Subscriber):
     """Tells systemd what the engine does; does nothing where no service manager listens.
 
     A unit with ``Type=notify`` (or ``notify-reload``) counts as started when every server is ready. With
@@ -59,14 +61,13 @@ class SystemdNotifier:
     """
 
     def __init__(self, engine: Engine, environ: Mapping[str, str] = os.environ) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self._environ = environ
         self._watchdog: PeriodicTask | None = None
 
     def subscribe(self) -> None:
-        """Listen to the engine."""
-        for channel, callback, priority in self._subscriptions():
-            self.engine.subscribe(channel, callback, priority)
+        """Listen to the engine, and have the watchdog told while it runs."""
+        super().subscribe()
         period = self._watchdog_seconds()
         if period is not None:
             self._watchdog = PeriodicTask(self.engine, self._still_alive, period / 2, "systemd watchdog")
@@ -74,8 +75,7 @@ class SystemdNotifier:
 
     def unsubscribe(self) -> None:
         """Listen no more."""
-        for channel, callback, _ in self._subscriptions():
-            self.engine.unsubscribe(channel, callback)
+        super().unsubscribe()
         if self._watchdog is not None:
             self._watchdog.unsubscribe()
             self._watchdog = None
@@ -96,7 +96,7 @@ class SystemdNotifier:
         else:
             notify("STOPPING=1\nSTATUS=Letting requests in progress finish", self._environ)
 
-    def _subscriptions(self) -> list[tuple[str, Callable[[], None], int]]:
+    def _subscriptions(self) -> Iterable[Subscription]:
         return [
             ("start", self.ready, LAST),
             ("stop", self.stopping, FIRST),

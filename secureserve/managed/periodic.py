@@ -6,10 +6,13 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from secureserve.managed.subscriber import Subscriber
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["PeriodicTask", "ThreadManager"]
 
@@ -17,7 +20,7 @@ PRIORITY: Final = 70
 STOP_SECONDS: Final = 10.0
 
 
-class PeriodicTask:
+class PeriodicTask(Subscriber):
     """Calls a function again and again, in a thread of its own, while the engine runs.
 
     What it raises is logged, and it is called again all the same. ``graceful`` starts the period anew.
@@ -34,24 +37,12 @@ class PeriodicTask:
     def __init__(
         self, engine: Engine, callback: Callable[[], Any], frequency: float = 60.0, name: str | None = None
     ) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.callback = callback
         self.frequency = frequency
         self.name = name or getattr(callback, "__name__", type(callback).__name__)
         self.thread: threading.Thread | None = None
         self._stop = threading.Event()
-
-    def subscribe(self) -> None:
-        """Run while the engine does."""
-        self.engine.subscribe("start", self.start, PRIORITY)
-        self.engine.subscribe("stop", self.stop)
-        self.engine.subscribe("graceful", self.graceful)
-
-    def unsubscribe(self) -> None:
-        """Run no more with the engine; a running task goes on until `stop`."""
-        self.engine.unsubscribe("start", self.start)
-        self.engine.unsubscribe("stop", self.stop)
-        self.engine.unsubscribe("graceful", self.graceful)
 
     def start(self) -> None:
         """Start the thread. Harmless while it runs."""
@@ -76,6 +67,9 @@ class PeriodicTask:
         self.stop()
         self.start()
 
+    def _subscriptions(self) -> Iterable[Subscription]:
+        return [("start", self.start, PRIORITY), ("stop", self.stop, None), ("graceful", self.graceful, None)]
+
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(self.frequency):
             try:
@@ -84,7 +78,7 @@ class PeriodicTask:
                 self.engine.log(f"Error in periodic task {self.name}", logging.ERROR, traceback=True)
 
 
-class ThreadManager:
+class ThreadManager(Subscriber):
     """Tells listeners of ``start_thread`` and ``stop_thread`` about each thread that works, once.
 
     A worker publishes ``acquire_thread`` when it begins to work and ``release_thread`` when it ends; listeners are
@@ -97,19 +91,9 @@ class ThreadManager:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.threads: dict[int, int] = {}
         self._lock = threading.Lock()
-
-    def subscribe(self) -> None:
-        """Listen to the engine."""
-        for channel, callback in self._subscriptions():
-            self.engine.subscribe(channel, callback)
-
-    def unsubscribe(self) -> None:
-        """Listen no more."""
-        for channel, callback in self._subscriptions():
-            self.engine.unsubscribe(channel, callback)
 
     def acquire_thread(self) -> None:
         """Tell of the current thread, unless that has been done."""
@@ -137,10 +121,10 @@ class ThreadManager:
 
     graceful = stop
 
-    def _subscriptions(self) -> list[tuple[str, Callable[[], None]]]:
+    def _subscriptions(self) -> Iterable[Subscription]:
         return [
-            ("acquire_thread", self.acquire_thread),
-            ("release_thread", self.release_thread),
-            ("stop", self.stop),
-            ("graceful", self.graceful),
+            ("acquire_thread", self.acquire_thread, None),
+            ("release_thread", self.release_thread, None),
+            ("stop", self.stop, None),
+            ("graceful", self.graceful, None),
         ]

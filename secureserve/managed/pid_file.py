@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ConfigurationError, StartFailed
+from secureserve.managed.subscriber import Subscriber
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["PIDFile"]
 
@@ -28,7 +32,7 @@ LAST: Final = 100
 MODE: Final = 0o644
 
 
-class PIDFile:
+class PIDFile(Subscriber):
     """Keeps the process number in a file while the engine runs.
 
     Args:
@@ -39,19 +43,9 @@ class PIDFile:
     """
 
     def __init__(self, engine: Engine, path: str | os.PathLike[str]) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.path = Path(path)
         self._descriptor = -1
-
-    def subscribe(self) -> None:
-        """Write the file when the engine starts, and remove it when it exits."""
-        self.engine.subscribe("start", self.start, PRIORITY)
-        self.engine.subscribe("exit", self.exit, LAST)
-
-    def unsubscribe(self) -> None:
-        """Do so no more."""
-        self.engine.unsubscribe("start", self.start)
-        self.engine.unsubscribe("exit", self.exit)
 
     def start(self) -> None:
         """Lock the file and write the process number into it. Harmless when that is done.
@@ -86,6 +80,9 @@ class PIDFile:
                 self._remove(descriptor)
         finally:
             os.close(descriptor)
+
+    def _subscriptions(self) -> Iterable[Subscription]:
+        return [("start", self.start, PRIORITY), ("exit", self.exit, LAST)]
 
     def _lock_current(self) -> int:
         """Open and lock the file that is there, or an empty new one: who has its lock may replace it."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ConfigurationError, LifecycleError
 from secureserve.managed.accounts import group_id, user_id
+from secureserve.managed.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscription
 
 __all__ = ["DropPrivileges"]
 
@@ -21,7 +23,7 @@ PRIORITY: Final = 77
 """After servers have bound their ports and read their keys, as CherryPy has it."""
 
 
-class DropPrivileges:
+class DropPrivileges(Subscriber):
     """Becomes another user when the engine starts, with that user's groups and no way back.
 
     Args:
@@ -44,22 +46,12 @@ class DropPrivileges:
         *,
         rereads: Callable[[], Iterable[str | os.PathLike[str]]] = tuple,
     ) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.user = user
         self.group = group
         self.umask = umask
         self._rereads = rereads
         self._done = False
-
-    def subscribe(self) -> None:
-        """Do it when the engine starts."""
-        self.engine.subscribe("start", self.start, PRIORITY)
-        self.engine.subscribe("may_restart", self.may_restart)
-
-    def unsubscribe(self) -> None:
-        """Do it no more."""
-        self.engine.unsubscribe("start", self.start)
-        self.engine.unsubscribe("may_restart", self.may_restart)
 
     def start(self) -> None:
         """Become the user. Once only: a second start has nothing left to drop.
@@ -95,6 +87,9 @@ class DropPrivileges:
                 f"A restart would fail: user {self.user} cannot read {', '.join(unreadable)}. Stop and start instead."
             )
             raise LifecycleError(message)
+
+    def _subscriptions(self) -> Iterable[Subscription]:
+        return [("start", self.start, PRIORITY), ("may_restart", self.may_restart, None)]
 
     def _group_of(self, number: int) -> int:
         if self.group is not None:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import SecureServeError, StartFailed
 from secureserve.managed import logfiles
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from secureserve.managed.engine import Engine
+    from secureserve.managed.subscriber import Subscriber
 
 __all__ = ["Process"]
 
@@ -38,16 +39,6 @@ FILES: Final = (
     "acme_ca_file",
 )
 """Settings that name files which are read again while the process runs."""
-
-
-class Companion(Protocol):
-    """What listens to the engine beside the servers."""
-
-    def subscribe(self) -> None:
-        """Listen."""
-
-    def unsubscribe(self) -> None:
-        """Listen no more."""
 
 
 class Process:
@@ -200,7 +191,7 @@ class Process:
             if server.application is None and server.instance is None:
                 server.application = self.server.application
 
-    def _companions(self) -> Iterator[Companion]:
+    def _companions(self) -> Iterator[Subscriber]:
         settings = self.settings
         yield SystemdNotifier(self.engine)
         if settings.get("pid_file") is not None:

@@ -28,7 +28,7 @@ from secureserve.managed.switch_interval import SwitchInterval
 from secureserve.managed.urls import url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
     from types import TracebackType
 
     from secureserve.certificates.credential import Credential
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.rotation import Outcome
     from secureserve.front.listener import Listener
     from secureserve.managed.acme_layer import ACMELayer
+    from secureserve.managed.subscriber import Subscription
     from secureserve.managed.tls import TLSLayer
 
 __all__ = ["Server"]
@@ -134,18 +135,6 @@ class Server(OlderSpellings):
         """Return the URL that the server is reached at, or the path of its unix socket."""
         address = self.bound_addr
         return address if isinstance(address, str) else url_of(address, secure=self._speaks_tls())
-
-    def subscribe(self) -> None:
-        """Have the engine start and stop the server, and reload its certificates on ``graceful``."""
-        super().subscribe()
-        self.engine.subscribe("graceful", self.graceful, GRACEFUL_PRIORITY)
-        self.engine.subscribe("start", self._obtain, OBTAIN_PRIORITY)
-
-    def unsubscribe(self) -> None:
-        """Have the engine leave the server alone. A running one goes on."""
-        super().unsubscribe()
-        self.engine.unsubscribe("graceful", self.graceful)
-        self.engine.unsubscribe("start", self._obtain)
 
     def problems(self) -> tuple[SecureServeError, ...]:
         """Return everything that would keep it from starting, as far as that shows without binding or starting."""
@@ -301,6 +290,11 @@ class Server(OlderSpellings):
         if given is None:
             return self._make_httpserver(()), self.bind_addr
         return (given(self) if is_recipe(given) else given), self.bind_addr
+
+    def _subscriptions(self) -> Iterable[Subscription]:
+        yield from super()._subscriptions()
+        yield "graceful", self.graceful, GRACEFUL_PRIORITY
+        yield "start", self._obtain, OBTAIN_PRIORITY
 
     def _asked_for(self) -> Any:
         """Return where the server is to listen: its own word, where it was given ready-made."""
