@@ -38,7 +38,8 @@ class HeadCutter:
         self._max_size = max_size or sys.maxsize
         # Where the head's own limit is the smaller one, it is the one to name, however the bytes arrive.
         self._max_line_size = max_line_size if max_line_size < self._max_size else sys.maxsize
-        self._buffer = bytearray()
+        # Most heads arrive whole, and never get here.
+        self._buffer: bytes | bytearray = b""
         self._searched = 0
         self._line_ended = False
 
@@ -61,7 +62,7 @@ class HeadCutter:
         if not buffer or buffer == b"\r":
             if buffer:
                 data = b"\r" + data
-                buffer.clear()
+                self._buffer = b""
             if data.startswith(b"\r"):
                 data = _without_empty_lines(data)
             end = data.find(END)
@@ -69,13 +70,17 @@ class HeadCutter:
                 return self._cut(data, end + len(END))
             if not data:
                 return None
-        buffer += data
+        if self._buffer:
+            self._buffer += data
+        else:
+            self._buffer = bytearray(data)
+        buffer = self._buffer
         # The end, or a line's, may begin in the bytes that were searched last.
         start = max(0, self._searched - len(END) + 1)
         end = buffer.find(END, start)
         if end >= 0:
             whole = bytes(buffer)
-            buffer.clear()
+            self._buffer = b""
             self._searched, self._line_ended = 0, False
             return self._cut(whole, end + len(END))
         self._refuse_early(start)

@@ -41,7 +41,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
     def __init__(self, server: HTTPServer, connection: Connection) -> None:
         self.server = server
         self.connection = connection
-        self.reader = MessageReader(server.limits)
+        self.reader = MessageReader(server.limits, server.parsers, server.first_heads)
         self.requests_seen = 0
         self.tls = connection.transport.tls
         self.scheme = b"http" if self.tls is None else b"https"

@@ -15,26 +15,21 @@ of a head that has those of the last one only the request line is read, and noth
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from secureserve.errors import BadRequest, BodyTooLarge, HeadTooLarge
 from secureserve.front.conversation import Need
 from secureserve.front.head import HeadCutter
-from secureserve.http.head_rules import (
-    NAMES,
-    REQUEST_LINE,
-    VERSIONS,
-    check_codings,
-    check_host,
-    check_target,
-    environ_name,
-    refusal,
-)
+from secureserve.http.head_rules import REQUEST_LINE, VERSIONS, check_codings, check_host, check_target, refusal
+from secureserve.http.parser import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from secureserve.http.first_heads import FirstHeads
+
 
 __all__ = ["Limits", "Message", "MessageReader"]
 
@@ -93,6 +88,8 @@ class Message:
         chunked: Whether the content comes in chunks.
         expects_continue: Whether the client waits for 100 (Continue) before it sends content (RFC 9110, 10.1.1).
         complete: Whether all of the content has arrived.
+        head: What it was read from, where the same head may come again; else empty.
+        line_size: How much of that is the request line.
     """
 
     # Defaults belong to the class: most requests change few of them.
@@ -105,6 +102,8 @@ class Message:
     chunked = False
     expects_continue = False
     complete = False
+    head = b""
+    line_size = 0
 
     def __init__(self) -> None:
         self.environ_fields: dict[str, str] = {}
@@ -121,6 +120,9 @@ class MessageReader:
 
     Args:
         limits: What a message may have.
+        parsers: Those that nobody has at the moment, of any thread: one is taken out while it is needed. So there are
+            no more than threads have read heads at the same moment.
+        first_heads: What other connections began with.
 
     Threads: the one that has the connection.
     """
@@ -128,26 +130,27 @@ class MessageReader:
     __slots__ = (
         "_content",
         "_cutter",
+        "_first_heads",
         "_framing",
         "_head_done",
         "_last",
-        "_last_fields",
-        "_last_head",
         "_limits",
         "_overlap",
         "_parser",
+        "_parsers",
         "_rest",
         "gathered",
         "message",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, parsers: list[Parser], first_heads: FirstHeads) -> None:
         self._limits = limits
+        self._parsers = parsers
+        self._first_heads = first_heads
         self._cutter = HeadCutter(limits.max_head_size, limits.max_line_size)
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser: Parser | None = None
         self._rest = b""
-        # The last head that may be remembered, what it has behind its request line, and what was read of it.
-        self._last_head = self._last_fields = b""
+        # The last one whose head may come again.
         self._last = _NOTHING_READ
         self.next()
 
@@ -196,8 +199,8 @@ class MessageReader:
         return self._needed()
 
     def close(self) -> None:
-        """Let go of the parser, which refers back to this object."""
-        self._parser = None
+        """Let go of what is half read."""
+        self._drop_parser()
 
     def take_content(self) -> bytes | bytearray:
         """Return the content gathered since the last call."""
@@ -230,16 +233,20 @@ class MessageReader:
 
     def _read_head(self, head: bytes) -> None:
         self._head_done = True
-        if head == self._last_head:
-            self.message = self._last
+        last = self._last
+        if head == last.head:
+            self.message = last
+            return
+        if last is _NOTHING_READ and (known := self._first_heads.find(head)) is not None:
+            self.message = self._last = known
             return
         message = self.message = Message()
         line_end = head.find(b"\r\n")
         version = VERSIONS.get(head[line_end - _VERSION_SIZE : line_end])
         fields = head[line_end:]
         unread = head
-        if version == (1, 1) and fields == self._last_fields:
-            message.environ_fields = self._last.environ_fields
+        if version == (1, 1) and len(fields) == len(last.head) - last.line_size and last.head.endswith(fields):
+            message.environ_fields = last.environ_fields
             unread = head[:line_end] + _END
         elif head.count(b"\n") - 2 > self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} header fields.", status=431)
@@ -258,20 +265,35 @@ class MessageReader:
             and "HTTP_UPGRADE" not in message.environ_fields
             and len(head) <= _KEPT_HEAD_SIZE
         ):
-            self._last_head, self._last_fields, self._last = head, fields, message
+            message.head, message.line_size = head, line_end
+            self._last = message
+            if last is _NOTHING_READ:
+                self._first_heads.add(message)
 
     def _parse_head(self, head: bytes, unread: bytes) -> None:
         """Let llhttp read what is not known of a head."""
         try:
-            try:
-                self._parser.feed_data(unread)
-            except httptools.HttpParserUpgrade:
-                self._read_head_without_upgrade(head)
+            parser = self._parsers.pop()
+        except IndexError:
+            parser = Parser()
+        parser.borrower = self
+        try:
+            parser.feed(unread)
+        except httptools.HttpParserUpgrade:
+            parser.close()
+            self._read_head_without_upgrade(head)
+            return
         except httptools.HttpParserError as error:
+            parser.close()
             if found := REQUEST_LINE.match(head):
                 # For whoever answers: a refused HEAD gets no text either.
                 self.message.method = found["method"]
             raise refusal(head, error) from None
+        if self.message.complete and self.message.keep_alive:
+            del parser.borrower
+            self._parsers.append(parser)
+        else:
+            self._parser = parser
 
     def _read_head_without_upgrade(self, head: bytes) -> None:
         """Read it again without the Upgrade field, which a server may ignore (RFC 9110, 7.8) and this one does."""
@@ -280,9 +302,14 @@ class MessageReader:
         upgrade = self.message.environ_fields["HTTP_UPGRADE"]
         lines = head.split(b"\r\n")
         self.message = Message()
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"\r\n".join(line for line in lines if line[:8].lower() != b"upgrade:"))
+        self._parse_head(head, b"\r\n".join(line for line in lines if line[:8].lower() != b"upgrade:"))
         self.message.environ_fields["HTTP_UPGRADE"] = upgrade
+
+    def _drop_parser(self) -> None:
+        """Part with the parser for good: it waits for the rest of a message, or takes no other."""
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.close()
 
     def _check_head(self, message: Message) -> None:
         fields = message.environ_fields
@@ -312,65 +339,35 @@ class MessageReader:
         self.message.content_length = length = int(value)
         self._check_size(length)
 
-    # What llhttp calls.
+    # What the parser calls.
 
-    def on_url(self, url: bytes) -> None:
-        """Take the request target."""
-        self.message.target += url
-
-    def on_header(self, field: bytes, value: bytes) -> None:
-        """Take a field of the head, or of the trailers."""
-        try:
-            name = NAMES[field]
-        except KeyError:
-            name = environ_name(field)
-        text = value.decode("latin-1").rstrip(" \t")
-        message = self.message
-        if message.method:
-            self._add_trailer(name, text)
-            return
-        fields = message.environ_fields
-        if name in fields:
-            # RFC 9110, 5.2; cookies are the exception (RFC 6265, 5.4).
-            text = f"{fields[name]}{'; ' if name == 'HTTP_COOKIE' else ', '}{text}"
-        fields[name] = text
-
-    def on_headers_complete(self) -> None:
-        """Take what the parser knows of the head now, and forgets with the end of the message."""
-        message, parser = self.message, self._parser
-        message.method = parser.get_method()
-        message.keep_alive = parser.should_keep_alive()
-
-    def on_chunk_header(self) -> None:
-        """Take the beginning of a chunk."""
-        self._framing += FRAMING_PER_CHUNK
-
-    def on_body(self, body: bytes) -> None:
-        """Take content."""
-        content = self._content
-        if not content:
-            self._content = body
-        elif isinstance(content, bytearray):
-            content += body
-        else:
-            self._content = bytearray().join((content, body))
-        self.gathered += len(body)
-        self._framing += len(body)
-        self._check_size(self.gathered)
-
-    def on_message_complete(self) -> None:
-        """Take the end of the message."""
-        self.message.complete = True
-
-    # The content.
-
-    def _add_trailer(self, name: str, value: str) -> None:
+    def add_trailer(self, name: str, value: str) -> None:
+        """Take a field that came after chunked content."""
         message = self.message
         if name in _OF_THE_HEAD:
             raise BadRequest("The trailers have a field that belongs in the head.")
         if len(message.trailers) == self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} trailer fields.", status=431)
         message.trailers = [*message.trailers, (name, value)]
+
+    def begin_chunk(self) -> None:
+        """Take the beginning of a chunk."""
+        self._framing += FRAMING_PER_CHUNK
+
+    def add_content(self, content: bytes) -> None:
+        """Take content."""
+        gathered = self._content
+        if not gathered:
+            self._content = content
+        elif isinstance(gathered, bytearray):
+            gathered += content
+        else:
+            self._content = bytearray().join((gathered, content))
+        self.gathered += len(content)
+        self._framing += len(content)
+        self._check_size(self.gathered)
+
+    # The content.
 
     def _check_size(self, size: int) -> None:
         limit = self._limits.max_body_size
@@ -382,7 +379,7 @@ class MessageReader:
         if length is not None:
             remaining = length - self.gathered
             self._rest = data[remaining:]
-            self.on_body(data[:remaining])
+            self.add_content(data[:remaining])
             self._end_declared()
             return
         # The end of chunked content is an empty line, which may have begun in what was read before.
@@ -397,6 +394,7 @@ class MessageReader:
                 raise BadRequest("The chunk extensions or trailers are larger than the server takes.")
             if self.message.complete:
                 self._rest = joined[stop:]
+                self._drop_parser()
                 return
             read, searched = stop, found + 2
         self._overlap = joined[1 - len(_END) :]
@@ -404,12 +402,13 @@ class MessageReader:
     def _end_declared(self) -> None:
         if self.gathered == self.message.content_length:
             self.message.complete = True
-            # The old one, which was not shown the content, still waits for it.
-            self._parser = httptools.HttpRequestParser(self)
+            # It was not shown the content, and still waits for it.
+            self._drop_parser()
 
     def _parse(self, piece: bytes) -> None:
+        assert self._parser is not None  # noqa: S101 - it has read the head, and the content goes on
         try:
-            self._parser.feed_data(piece)
+            self._parser.feed(piece)
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, BadRequest):
                 raise error.__context__ from None

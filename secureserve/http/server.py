@@ -24,6 +24,7 @@ from secureserve.front.reverse_dns import ReverseDNS
 from secureserve.front.settings import FrontSettings
 from secureserve.front.systemd import adopt_from_systemd
 from secureserve.http.connection import HTTPConnection
+from secureserve.http.first_heads import FirstHeads
 from secureserve.http.gateway import WSGIGateway
 from secureserve.http.host import parse_host
 from secureserve.http.message import Limits
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from secureserve.clock import Clock
     from secureserve.http.message import Message
+    from secureserve.http.parser import Parser
     from secureserve.logs import AccessLog
 
 __all__ = ["HTTPServer"]
@@ -406,6 +408,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             max_body_size=self.max_request_body_size,
             max_gathered_size=self.settings.max_buffered_body_size,
         )
+        self.parsers: list[Parser] = []
+        self.first_heads = FirstHeads()
         self.environs: dict[Any, tuple[dict[str, str] | None, dict[str, Any]]] = {}
         if self.gateway is cheroot.wsgi.Gateway_10:
             self.gateway = WSGIGateway

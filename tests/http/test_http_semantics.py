@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -77,6 +78,26 @@ def test_pipelined_requests_are_answered_in_order(serve_any: Serving) -> None:
             assert talker.response().body == b"POST /%d hello" % number
             assert talker.response().body == b"PUT /%d x" % number
         assert_usable(talker)
+
+
+def test_connections_that_take_turns_get_their_own(serve_any: Serving) -> None:
+    """Heads that arrive in halves, bodies and pipelined requests of several connections do not mix."""
+    with serve_any(echo) as server, contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(serve_any.talk(server)) for _ in range(3))
+        for turn in range(3):
+            first.send(b"GET /first/%d HTTP/1.1\r\nHo" % turn)
+            second.send(b"POST /second/%d HTTP/1.1\r\nHost: localhost\r\n" % turn)
+            second.send(b"Transfer-Encoding: chunked\r\n\r\n3\r\nab")
+            third.request(line=f"GET /third/{turn} HTTP/1.1")
+            third.request("X: y", line=f"PUT /third/{turn} HTTP/1.1")
+            assert third.response().body == b"GET /third/%d " % turn
+            assert third.response().body == b"PUT /third/%d " % turn
+            first.send(b"st: localhost\r\n\r\n")
+            assert first.response().body == b"GET /first/%d " % turn
+            second.send(b"c\r\n0\r\n\r\n")
+            assert second.response().body == b"POST /second/%d abc" % turn
+        for talker in (first, second, third):
+            assert_usable(talker)
 
 
 def test_a_bad_request_behind_good_ones_ends_the_connection(serve_any: Serving) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,15 +15,40 @@ from hypothesis import strategies as st
 
 from secureserve.errors import BadRequest
 from secureserve.front.conversation import Need
-from secureserve.http import head_rules
+from secureserve.http import first_heads, head_rules
+from secureserve.http.first_heads import FirstHeads
 from secureserve.http.head_rules import environ_name
 from secureserve.http.message import Limits, Message, MessageReader
+from secureserve.http.parser import Parser
 
 LIMITS = Limits(max_head_size=4000, max_line_size=1000, max_fields=20, max_body_size=200, max_gathered_size=100)
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 LINE = b"POST / HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+class Readers:
+    """Makes readers that share what those of one server share.
+
+    Attributes:
+        parsers: The parsers that no reader has.
+        first_heads: What connections began with.
+    """
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.parsers: list[Parser] = []
+        self.first_heads = FirstHeads()
+        self._limits = limits
+
+    def new(self) -> MessageReader:
+        """Return a reader for one more connection."""
+        return MessageReader(self._limits, self.parsers, self.first_heads)
+
+
+def new_reader(limits: Limits = LIMITS) -> MessageReader:
+    """Return the reader of a server's first connection."""
+    return Readers(limits).new()
 
 
 def splits(data: bytes) -> list[list[bytes]]:
@@ -38,7 +62,7 @@ Requests = list[tuple[Message, bytes]]
 
 def read(pieces: list[bytes], limits: Limits = LIMITS, *, requests: int = 1) -> Requests | int | None:
     """Return up to `requests` requests with their content, the status of a refusal, or None where more is needed."""
-    reader = MessageReader(limits)
+    reader = new_reader(limits)
     found: Requests = []
     content = b""
     for piece in [*pieces, b""]:
@@ -352,7 +376,7 @@ def test_a_url_names_the_host_where_no_field_does() -> None:
 
 def test_a_large_body_runs_before_it_is_whole() -> None:
     """Once as much is gathered as may be, the request is for a worker thread, and reading goes on in its hands."""
-    reader = MessageReader(LIMITS)
+    reader = new_reader()
     assert reader.feed(request(b"Content-Length: 150", body=b"a" * 99)) is Need.BODY
     assert reader.feed(b"b") is Need.WORKER
     first = reader.message
@@ -377,7 +401,7 @@ def test_a_large_body_runs_before_it_is_whole() -> None:
 )
 def test_an_announced_body_is_asked_for_by_whoever_wants_it(field: bytes, need: Need) -> None:
     """A small announced body is gathered; whether to take a large one, or one of unknown size, the application says."""
-    reader = MessageReader(LIMITS)
+    reader = new_reader()
     assert reader.feed(request(b"Expect: 100-continue", field)) is need
     assert reader.message.expects_continue
 
@@ -397,18 +421,17 @@ def test_many_small_extensions_are_refused_too() -> None:
 
 
 class CountingParser:
-    """llhttp, and how much of what it was given."""
+    """Stands between a parser and llhttp, and knows what that was given."""
 
-    def __init__(self, parser: Any) -> None:
-        self.parser = parser
-        self.calls = 0
-        self.size = 0
+    def __init__(self, parser: Parser) -> None:
+        self.seen: list[bytes] = []
+        self._feed = parser.feed
+        parser.feed = self.feed
 
-    def feed_data(self, data: bytes) -> None:
-        """Count, and parse."""
-        self.calls += 1
-        self.size += len(data)
-        self.parser.feed_data(data)
+    def feed(self, data: bytes) -> None:
+        """Take note, and parse."""
+        self.seen.append(data)
+        self._feed(data)
 
 
 @pytest.mark.parametrize("content", [b"x" * 20_000, b"\r\n\r\n" * 5_000])
@@ -416,22 +439,23 @@ class CountingParser:
 def test_a_dribbled_body_costs_no_more_than_its_length(content: bytes, step: int) -> None:
     """Each byte of a body is parsed once, in however many pieces it arrives, and whatever it looks like."""
     limits = Limits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
-    reader = MessageReader(limits)
+    reader = new_reader(limits)
     reader.feed(chunked(b""))
-    reader._parser = counting = CountingParser(reader._parser)
+    assert reader._parser is not None
+    counting = CountingParser(reader._parser)
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
     for at in range(0, len(body), step):
         reader.feed(body[at : at + step])
     assert reader.message.complete
     assert reader.take_content() == content
-    assert counting.size == len(body)
-    assert counting.calls <= max(len(body) / step, len(body) / 2) + 2
+    assert b"".join(counting.seen) == body
+    assert len(counting.seen) <= max(len(body) / step, len(body) / 2) + 2
 
 
 def test_memory_is_bounded_by_the_limits() -> None:
     """A body in tiny chunks, and names that nobody repeats, do not take a multiple of their size."""
     limits = Limits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
-    reader = MessageReader(limits)
+    reader = new_reader(limits)
     reader.feed(chunked(b""))
     piece = b"2\r\nab\r\n" * 1000
     tracemalloc.start()
@@ -458,7 +482,7 @@ def test_names_are_remembered_within_bounds() -> None:
 
 def test_a_reader_knows_whether_a_request_has_begun() -> None:
     """Between two requests it has not; with the first byte of one it has."""
-    reader = MessageReader(LIMITS)
+    reader = new_reader()
     assert not reader.has_begun()
     reader.feed(b"G")
     assert reader.has_begun()
@@ -559,40 +583,145 @@ PARTS = (
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(FIELDS)), min_size=2, max_size=6))
-def test_what_came_before_changes_nothing(heads: list[tuple[bytes, bytes]]) -> None:
-    """A head means on a connection that has had others exactly what it means on a new one."""
-    reader = MessageReader(LIMITS)
-    for line, fields in heads:
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(LINES), st.sampled_from(FIELDS)), min_size=2, max_size=9))
+def test_what_came_before_changes_nothing(heads: list[tuple[int, bytes, bytes]]) -> None:
+    """A head means what it means on the first connection, whatever this one and others have had before."""
+    readers = Readers()
+    connections = [readers.new() for _ in range(3)]
+    for number, line, fields in heads:
+        reader = connections[number]
         head = line + fields + b"\r\n"
-        expected = outcome(MessageReader(LIMITS), head)
+        expected = outcome(new_reader(), head)
         assert outcome(reader, head) == expected
-        if not reader.message.complete or not reader.message.keep_alive:
-            return
-        reader.next()
+        if reader.message.complete and reader.message.keep_alive:
+            reader.next()
+        else:
+            # The connection ends, in the middle of a message perhaps.
+            reader.close()
+            connections[number] = readers.new()
 
 
 def test_fields_that_come_again_are_not_read_again() -> None:
     """The parser sees the request line of a head with the last one's fields, and nothing of one all the same."""
-    seen: list[bytes] = []
-    reader = MessageReader(LIMITS)
-    parser = reader._parser
-    reader._parser = SimpleNamespace(
-        feed_data=lambda data: (seen.append(data), parser.feed_data(data)),
-        get_method=parser.get_method,
-        should_keep_alive=parser.should_keep_alive,
-    )
+    readers = Readers()
+    readers.parsers.append(Parser())
+    counting = CountingParser(readers.parsers[0])
+    reader = readers.new()
     fields = HOST + b"Accept: */*\r\n\r\n"
     for line in (b"GET /a HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n"):
         assert reader.feed(line + fields) is Need.WORKER
         assert (reader.message.target, reader.message.environ_fields["HTTP_ACCEPT"]) == (line[4:6], "*/*")
         reader.next()
-    assert seen == [b"GET /a HTTP/1.1\r\n" + fields, b"GET /b HTTP/1.1\r\n\r\n"]
+    assert counting.seen == [b"GET /a HTTP/1.1\r\n" + fields, b"GET /b HTTP/1.1\r\n\r\n"]
+
+
+def test_fields_come_again_only_if_all_of_them_do() -> None:
+    """A head with the last fields of the one before does not get the others with them."""
+    reader = new_reader()
+    reader.feed(b"GET / HTTP/1.1\r\nX: y\r\n" + HOST + b"\r\n")
+    reader.next()
+    reader.feed(b"GET /other HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert reader.message.environ_fields == {"HTTP_HOST": "localhost"}
+
+
+# What connections have in common.
+
+
+def test_an_idle_connection_has_no_parser() -> None:
+    """One parser is enough for any number of connections whose heads are read one after the other."""
+    readers = Readers()
+    connections = [readers.new() for _ in range(10)]
+    for turn in range(3):
+        for number, reader in enumerate(connections):
+            reader.feed(b"GET /%d/%d HT" % (turn, number))
+            assert reader.has_begun()
+        for number, reader in enumerate(connections):
+            assert reader.feed(b"TP/1.1\r\nHost: localhost\r\nX: %d\r\n\r\n" % number) is Need.WORKER
+            assert (reader.message.target, reader.message.environ_fields["HTTP_X"]) == (
+                b"/%d/%d" % (turn, number),
+                str(number),
+            )
+            reader.next()
+    assert len(readers.parsers) == 1
+
+
+def test_a_parser_in_the_middle_of_content_is_for_nobody_else() -> None:
+    """While content in chunks arrives, heads of other connections are read, and each gets what is its own."""
+    readers = Readers()
+    reader, other = readers.new(), readers.new()
+    assert reader.feed(chunked(b"5\r\nhe")) is Need.BODY
+    assert other.feed(NEXT) is Need.WORKER
+    assert reader.feed(b"llo\r\n0\r\nX: y\r\n\r\n" + NEXT) is Need.WORKER
+    assert (reader.take_content(), reader.message.trailers) == (b"hello", [("HTTP_X", "y")])
+    assert (other.message.target, other.message.trailers, other.take_content()) == (b"/next", (), b"")
+    reader.next()
+    assert reader.feed(b"") is Need.WORKER
+    assert reader.message.target == b"/next"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LINE + HOST + b"Content-Length: 5\r\n\r\nhello",
+        LINE + HOST + b"Content-Length: 5\r\n\r\nhe",
+        LINE + HOST + CHUNKED + b"\r\n2\r\nhe",
+        LINE + HOST + b"Connection: close\r\n\r\n",
+        LINE + HOST + b"Upgrade: other\r\nConnection: upgrade\r\nContent-Length: 5\r\n\r\nhe",
+        b"CONNECT localhost:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        LINE + HOST + b"Host\r\n\r\n",
+        LINE + HOST + b"X_Y: z\r\n\r\n",
+    ],
+)
+def test_a_parser_that_takes_no_other_message_is_let_go(data: bytes) -> None:
+    """Nobody else gets one that was left in a message, has read a connection's last one, or refused one."""
+    readers = Readers()
+    reader = readers.new()
+    outcome(reader, data)
+    reader.close()
+    assert readers.parsers == []
+    assert outcome(readers.new(), NEXT) == outcome(new_reader(), NEXT)
+
+
+def test_connections_that_begin_alike_share_what_was_read() -> None:
+    """The first head of a connection is not read again where another began with it, and is kept once."""
+    readers = Readers()
+    readers.parsers.append(Parser())
+    counting = CountingParser(readers.parsers[0])
+    connections = [readers.new() for _ in range(5)]
+    for reader in connections:
+        assert reader.feed(NEXT) is Need.WORKER
+    assert counting.seen == [NEXT]
+    assert {id(reader.message) for reader in connections} == {id(connections[0].message)}
+    for number, reader in enumerate(connections):
+        reader.next()
+        reader.feed(b"GET /%d HTTP/1.1\r\nHost: next\r\n\r\n" % number)
+    assert [reader.message.target for reader in connections] == [b"/%d" % number for number in range(5)]
+
+
+@pytest.mark.parametrize("field", [b"Cookie: session=1\r\n", b"Authorization: Basic eDp5\r\n"])
+def test_what_is_a_clients_own_is_not_kept_beyond_its_connection(field: bytes) -> None:
+    """A head with credentials is remembered by its own connection alone."""
+    readers = Readers()
+    reader = readers.new()
+    reader.feed(LINE + HOST + field + b"\r\n")
+    assert reader.message.head
+    assert len(readers.first_heads) == 0
+
+
+def test_first_heads_are_remembered_within_bounds() -> None:
+    """However many connections begin differently, only so many heads are kept, and no long ones."""
+    readers = Readers()
+    readers.new().feed(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 3000 + b"\r\n\r\n")
+    assert len(readers.first_heads) == 0
+    for number in range(3 * first_heads.MOST):
+        reader = readers.new()
+        reader.feed(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number)
+        assert 0 < len(readers.first_heads) <= first_heads.MOST
 
 
 def test_declared_content_may_be_read_past_the_reader() -> None:
     """How much of it is missing is known, and when that has been read elsewhere the next request follows."""
-    reader = MessageReader(LIMITS)
+    reader = new_reader()
     assert reader.feed(LINE + HOST + b"Content-Length: 150\r\n\r\n" + b"x" * 120) is Need.WORKER
     assert (reader.missing(), reader.take_content(), reader.message.complete) == (30, b"x" * 120, False)
     reader.skip(10)
