@@ -115,6 +115,7 @@ class Connection:
         "since",
         "source",
         "state",
+        "streamed",
         "taken",
         "timeouts",
         "transport",
@@ -142,6 +143,7 @@ class Connection:
         self.linger = False
         self.keep_open = False
         self.plain_on_tls = False
+        self.streamed = False
         self.received_size = 0
         self.sent_size = 0
         self.moved = 0
@@ -320,6 +322,7 @@ class Connection:
             ConnectionError: The connection broke.
         """
         self._resume_body()
+        self.streamed = True
         receive_into, size = self.transport.receive_into, 0
         while size < len(buffer):
             got = receive_into(buffer[size:])

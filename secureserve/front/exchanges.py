@@ -158,9 +158,12 @@ class Exchanges:
             if conversation.has_begun():
                 connection.begin(State.HEAD)
                 return self._proceed(connection, need)
-        if connection.transport.pending():
-            connection.begin(State.HEAD)
-            return None
+        if connection.streamed:
+            # All other reads take what a record has; one into an application's buffer may leave part of it inside.
+            connection.streamed = False
+            if connection.transport.pending():
+                connection.begin(State.HEAD)
+                return None
         connection.begin(State.IDLE)
         self._registry.wait_idle(connection, Want.READ, connection.since + self._timeouts.keep_alive)
         return False
