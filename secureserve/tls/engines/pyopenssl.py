@@ -306,7 +306,7 @@ class PyOpenSSLConnection:
         if self._is_over:
             return b""
         try:
-            return self.library_connection.recv(max_bytes)  # type: ignore[no-any-return]
+            return binding.read(self.library_connection, max_bytes)
         except SSL.WantReadError:
             return Want.READ
         except SSL.WantWriteError:
@@ -342,7 +342,7 @@ class PyOpenSSLConnection:
         if not data:
             return 0
         try:
-            return self.library_connection.send(data)  # type: ignore[no-any-return]
+            return binding.write(self.library_connection, data)
         except SSL.WantReadError:
             return Want.READ
         except SSL.WantWriteError:

@@ -67,6 +67,8 @@ _OK: Final = 0
 _ALERT_FATAL: Final = 2
 _NOACK: Final = 3
 _HANDSHAKE_RECORD: Final = 22
+RECORD: Final = 16 * 1024
+"""Bytes that a TLS record carries at the most (RFC 8446, 5.1)."""
 _CLIENT_HELLO: Final = 1
 
 
@@ -185,10 +187,42 @@ def on_verification(context: SSL.Context, mode: int) -> None:
     _lib.SSL_CTX_set_verify(context._context, mode, _on_verification)  # noqa: SLF001 - as above
 
 
+class _Reading(threading.local):
+    """Memory that a thread reads into."""
+
+    def __init__(self) -> None:
+        self.memory = _ffi.new("char[]", RECORD)
+
+
+_reading: Final = _Reading()
+
+
+def read(connection: SSL.Connection, max_bytes: int) -> bytes:
+    """Do as `SSL.Connection.recv`, but read no more than a record carries.
+
+    pyOpenSSL makes a buffer for each call, and asks OpenSSL how each call failed, those too that did not; as does its
+    `send`.
+    """
+    ssl, memory = connection._ssl, _reading.memory  # noqa: SLF001 - as the docstring says
+    size = _lib.SSL_read(ssl, memory, min(max_bytes, RECORD))
+    if size <= 0:
+        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+    return bytes(_ffi.buffer(memory, size))
+
+
 def read_into(connection: SSL.Connection, buffer: memoryview) -> int:
-    """Do as `SSL.Connection.recv_into`, which reads into a buffer that it makes for each call, and copies."""
-    ssl = connection._ssl  # noqa: SLF001 - pyOpenSSL's own reading makes a buffer for each call
+    """Do as `SSL.Connection.recv_into`, which reads into a buffer of its own, and copies."""
+    ssl = connection._ssl  # noqa: SLF001 - as above
     size = _lib.SSL_read(ssl, _ffi.from_buffer(buffer), len(buffer))
+    if size <= 0:
+        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+    return int(size)
+
+
+def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
+    """Do as `SSL.Connection.send`."""
+    ssl = connection._ssl  # noqa: SLF001 - as above
+    size = _lib.SSL_write(ssl, _ffi.from_buffer(data), len(data))
     if size <= 0:
         connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
     return int(size)
