@@ -51,7 +51,8 @@ def enter(directory: Path | None) -> None:
     if Path(sys.prefix).resolve() == directory.resolve():
         compileall.compile_dir(ROOT / "secureserve", quiet=2)
         return
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + str(ROOT).encode()).hexdigest()
+    made_of = REQUIREMENTS.read_bytes() + str(ROOT).encode() + sys.base_prefix.encode()
+    digest = hashlib.sha256(made_of).hexdigest()
     mark = directory / "benchmarks.sha256"
     if not mark.is_file() or mark.read_text() != digest:
         print(f"Installing the peers in {directory} ...", flush=True)
@@ -79,13 +80,18 @@ def describe() -> dict[str, str]:
     """Return what the figures depend on, in words that name no machine."""
     words = {
         "cores": f"{len(os.sched_getaffinity(0))}, shared by the server and the load generator",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}, {_python_origin()}",
         "ssl": ssl.OPENSSL_VERSION,
         "pyOpenSSL's library": _pyopenssl_library(),
     }
     words.update({name: _version(name) for name in PEERS})
     words.update({name: _tool_version(name, arguments) for name, arguments in TOOLS.items()})
     return words
+
+
+def _python_origin() -> str:
+    """Return whose Python this is: distributions optimise theirs, and what people build themselves often is not."""
+    return "the system's" if Path(sys.base_prefix) == Path("/usr") else "not the system's"
 
 
 def _version(distribution: str) -> str:
