@@ -119,6 +119,8 @@ class Connection:
         "taken",
         "timeouts",
         "transport",
+        "turn_began",
+        "want",
     )
 
     def __init__(
@@ -136,6 +138,9 @@ class Connection:
         self.admitted = False
         # What it was when the poller learned of it: None before that, False an arrival, True admitted.
         self.polled_as: bool | None = None
+        # What it waits for, if it does; and since when it has been served without waiting, once that is looked at.
+        self.want = Want.READ
+        self.turn_began: float | None = None
         # Most connections wait with nothing to be sent, and an empty deque has room for 64.
         self.out: deque[memoryview] | None = None
         self.out_size = 0

@@ -20,6 +20,9 @@ __all__ = ["Exchanges"]
 
 FLUSH_AT_ONCE: Final = 256 * 1024
 """Bytes flushed in one step, so that a quick reader of a large response does not keep the thread."""
+TURN_SECONDS: Final = 0.003
+"""How long a peer that sends without an end (requests one behind the other, or empty lines) is served in a row, before
+the others have their turn. It is looked at between two requests, and between two reads."""
 
 
 class Exchanges:
@@ -98,6 +101,9 @@ class Exchanges:
         return self._proceed(connection, connection.conversation.received(data))
 
     def _read_head(self, connection: Connection) -> bool | None:
+        if connection.conversation.has_rest():
+            # It gave way to others with the next request in hand.
+            return self._proceed(connection, connection.conversation.received(b""))
         data = connection.receive()
         if isinstance(data, Want):
             self._registry.wait(connection, data, connection.since + self._timeouts.read_header)
@@ -125,7 +131,22 @@ class Exchanges:
             connection.begin(State.BODY)
             connection.queue(connection.conversation.interim())
             connection.flush(FLUSH_AT_ONCE)
+        if _has_had_its_turn(connection):
+            return self._give_way(connection)
         return None
+
+    def _give_way(self, connection: Connection) -> bool | None:
+        """Let others have their turn, and then go on reading, if there is still time for that."""
+        reads_body = connection.state is State.BODY
+        deadline = connection.receiving_until() if reads_body else connection.since + self._timeouts.read_header
+        now = connection.clock.monotonic()
+        if deadline <= now:
+            # Whoever looks for those who are late would hardly ever find it waiting.
+            return self.too_late(connection, now)
+        # The poller does not know of what has been taken from the socket already; that there is room to send, it does.
+        is_here = connection.conversation.has_rest() or connection.transport.pending()
+        self._registry.wait(connection, Want.WRITE if is_here else Want.READ, deadline)
+        return False
 
     def _finish(self, connection: Connection, *, keep_open: bool) -> bool | None:
         """Flush what is left of a response, then settle."""
@@ -152,6 +173,9 @@ class Exchanges:
             return False
         conversation = connection.conversation
         if conversation.has_rest():
+            if _has_had_its_turn(connection):
+                connection.begin(State.HEAD)
+                return self._give_way(connection)
             need = conversation.received(b"")
             if need is Need.WORKER:
                 return True
@@ -167,3 +191,12 @@ class Exchanges:
         connection.begin(State.IDLE)
         self._registry.wait_idle(connection, Want.READ, connection.since + self._timeouts.keep_alive)
         return False
+
+
+def _has_had_its_turn(connection: Connection) -> bool:
+    """Return whether a connection has been served for long without waiting; its first request is not counted."""
+    now = connection.clock.monotonic()
+    if connection.turn_began is None:
+        connection.turn_began = now
+        return False
+    return now - connection.turn_began >= TURN_SECONDS

@@ -98,8 +98,9 @@ class Registry:
         if connection.polled_as is not connection.admitted and not self._enrol(connection):
             return
         self.set_deadline(connection, deadline)
+        connection.want, connection.turn_began = want, None
         self._waiting[connection.fd] = connection
-        self._arm(connection, write=want is Want.WRITE)
+        self._arm(connection)
 
     def wait_idle(self, connection: Connection, want: Want, deadline: float) -> None:
         """Give the connection up between two requests."""
@@ -110,8 +111,9 @@ class Registry:
             return
         if self.deadlines.set(connection.alarm, deadline):
             self.on_earlier_deadline()
+        connection.want, connection.turn_began = want, None
         self._idle[connection.fd] = self._waiting[connection.fd] = connection
-        self._arm(connection, write=want is Want.WRITE)
+        self._arm(connection)
         if len(self._idle) > self._max_idle:
             self.evict()
 
@@ -132,7 +134,7 @@ class Registry:
             if found is not None:
                 # The number went to a newcomer between the look and the pop: put it back, and look afresh.
                 self._waiting[fd] = found
-                self._arm(found, write=False)
+                self._arm(found)
             return False
         self._idle.pop(fd, None)
         return True
@@ -142,7 +144,7 @@ class Registry:
         if connection.state is State.IDLE:
             self._idle[connection.fd] = connection
         self._waiting[connection.fd] = connection
-        self._arm(connection, write=connection.state is State.FLUSHING)
+        self._arm(connection)
 
     def quiet(self) -> list[Connection]:
         """Return those that wait and have no request under way."""
@@ -176,7 +178,8 @@ class Registry:
             return False
         return True
 
-    def _arm(self, connection: Connection, *, write: bool) -> None:
+    def _arm(self, connection: Connection) -> None:
+        write = connection.want is Want.WRITE
         try:
             if connection.admitted:
                 self.poller.arm(connection.fd, write=write)

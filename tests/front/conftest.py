@@ -30,6 +30,9 @@ class _Listens:
     def has_begun(self) -> bool:
         return False
 
+    def has_rest(self) -> bool:
+        return False
+
     def interim(self) -> bytes:
         return b""
 
