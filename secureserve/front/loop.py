@@ -119,8 +119,7 @@ class Front:
         registry.draining = True
         self._arrivals.close()
         for connection in registry.quiet():
-            if registry.claim(connection):
-                registry.part(connection, "stopped")
+            registry.dismiss(connection)
         if not registry.connections:
             registry.on_empty()
 

@@ -92,27 +92,28 @@ class Registry:
 
     def wait(self, connection: Connection, want: Want, deadline: float) -> None:
         """Give the connection up until it is ready or due."""
-        if self.draining and connection.is_quiet():
-            self.part(connection, "stopped")
-            return
         if connection.polled_as is not connection.admitted and not self._enrol(connection):
             return
         self.set_deadline(connection, deadline)
         connection.want, connection.turn_began = want, None
         self._waiting[connection.fd] = connection
+        # Looked at last: whoever drains finds it waiting, or is seen here.
+        if self.draining and connection.is_quiet():
+            self.dismiss(connection)
+            return
         self._arm(connection)
 
     def wait_idle(self, connection: Connection, want: Want, deadline: float) -> None:
         """Give the connection up between two requests."""
-        if self.draining:
-            self.part(connection, "stopped")
-            return
         if not connection.polled_as and not self._enrol(connection):
             return
         if self.deadlines.set(connection.alarm, deadline):
             self.on_earlier_deadline()
         connection.want, connection.turn_began = want, None
         self._idle[connection.fd] = self._waiting[connection.fd] = connection
+        if self.draining:
+            self.dismiss(connection)
+            return
         self._arm(connection)
         if len(self._idle) > self._max_idle:
             self.evict()
@@ -149,6 +150,14 @@ class Registry:
     def quiet(self) -> list[Connection]:
         """Return those that wait and have no request under way."""
         return [connection for connection in list(self._waiting.values()) if connection.is_quiet()]
+
+    def dismiss(self, connection: Connection) -> None:
+        """Part with a connection that waits for a request, if it still does."""
+        if self.claim(connection):
+            if connection.is_quiet():
+                self.part(connection, "stopped")
+            else:
+                self.give_back(connection)
 
     def evict(self) -> bool:
         """Part with the connection that has been idle longest; return whether there was one."""

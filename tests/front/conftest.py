@@ -16,34 +16,50 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from secureserve.errors import PeerError
+    from secureserve.front.connection import Connection
 
 PHASE_SECONDS = 10.0
 """What every phase of a connection may take."""
 
 
-class _Listens:
+class Listens:
     """A conversation in which nothing is ever complete."""
 
     def received(self, data: bytes) -> Need:
+        """Take what arrived."""
         return Need.HEAD
 
     def has_begun(self) -> bool:
+        """Return whether part of a request has arrived."""
         return False
 
     def has_rest(self) -> bool:
+        """Return whether something waits to be looked at."""
         return False
 
     def interim(self) -> bytes:
+        """Return what is to be sent meanwhile."""
         return b""
 
     def answer(self, error: PeerError) -> bytes:
+        """Return the response to an error."""
         return b""
 
     def run(self) -> bool:
+        """Return whether the connection stays open."""
         return False
 
     def close(self) -> None:
+        """Let go of everything."""
         return
+
+
+def accept(front: Front) -> Connection:
+    """Return what the first poll that brings something brings."""
+    while True:
+        connection = front.poll(20)
+        if connection is not None:
+            return connection
 
 
 @pytest.fixture
@@ -61,7 +77,7 @@ def front(clock: ManualClock) -> Iterator[Front]:
         clock=clock,
         accounting=Accounting(),
         observer=Observer(),
-        converse=lambda _: _Listens(),
+        converse=lambda _: Listens(),
         secure=None,
         reverse_dns=None,
     )

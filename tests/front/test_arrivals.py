@@ -11,12 +11,11 @@ import pytest
 
 from secureserve.front.connection import State
 from secureserve.front.listener import Listener
-from tests.front.conftest import PHASE_SECONDS
+from tests.front.conftest import PHASE_SECONDS, accept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from secureserve.front.connection import Connection
     from secureserve.front.loop import Front
     from secureserve.testing.clock import ManualClock
 
@@ -31,14 +30,6 @@ def peers(front: Front) -> Iterator[list[socket.socket]]:
         for client in clients:
             client.sendall(b"GET")
         yield clients
-
-
-def accept(front: Front) -> Connection:
-    """Return what the first poll that brings something brings."""
-    while True:
-        connection = front.poll(20)
-        if connection is not None:
-            return connection
 
 
 @pytest.mark.usefixtures("peers")
