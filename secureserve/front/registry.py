@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from secureserve.front.connection import Connection, State
 from secureserve.front.deadlines import Deadlines
 from secureserve.front.poller import Poller
+from secureserve.front.waiting import has_unread
 from secureserve.tls.engines.base import Want
 
 if TYPE_CHECKING:
@@ -206,6 +207,10 @@ class Registry:
         try:
             if connection.admitted:
                 connection.transport.close_notify()
+                # Closed over what the peer has sent since, the socket would take back what it has not read (RFC 9112,
+                # 9.6).
+                sends_more = connection.conversation.has_rest() or has_unread(connection.transport.sock)
+                connection.linger = connection.linger or sends_more
             if connection.linger:
                 _shut_down(connection.transport, socket.SHUT_WR)
                 connection.begin(State.LINGERING)

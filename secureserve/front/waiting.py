@@ -1,4 +1,4 @@
-"""Waiting for one socket: until it is ready, and whether its peer takes what it is sent."""
+"""Waiting for one socket: until it is ready, whether its peer takes what it is sent, and whether it has sent more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from secureserve.tls.engines.base import Want
 
-__all__ = ["acknowledged", "wait_for"]
+__all__ = ["acknowledged", "has_unread", "wait_for"]
 
 _NUMBER: Final = struct.Struct("i")
 _COUNT: Final = struct.Struct("Q")
@@ -54,3 +54,14 @@ def acknowledged(sock: socket.socket, sent: int) -> int:
         (held,) = _NUMBER.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_NUMBER.size)))
         return sent - int(held)
     return sent
+
+
+def has_unread(sock: socket.socket) -> bool:
+    """Return whether something that the peer has sent waits in a socket.
+
+    Args:
+        sock: A connected socket.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(_NUMBER.size)))
+    return False

@@ -12,7 +12,7 @@ import pytest
 
 from secureserve.front.settings import FrontSettings
 from secureserve.logs import AccessLog, AccessRecord
-from tests.http.serving import DEADLINE, hello
+from tests.http.serving import DEADLINE, Gate, hello, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -155,6 +155,28 @@ def test_the_application_may_close_the_connection(serve: Serving) -> None:
         assert talker.get().get("connection") is None
         assert talker.get("Connection: close").get("connection") == "close"
         assert talker.is_closed()
+
+
+def test_a_last_response_arrives_whole_although_more_was_asked_for(serve_any: Serving) -> None:
+    """A server that closes has its response read to the end by a client that has sent further requests already."""
+    gate = Gate()
+    large = b"x" * 500_000
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        list(gate(environ, lambda *_: None))
+        start_response("200 OK", [("Content-Length", str(len(large))), ("Connection", "close")])
+        return [large]
+
+    with serve_any(app) as server, serve_any.talk(server) as client:
+        client.request()
+        gate.wait_for(1)
+        # TLS reads a record ahead when it says farewell, so it takes more than one.
+        client.request()
+        client.request()
+        gate.open.set()
+        wait_for(lambda: server.connections_by_state().keys() <= {"lingering"})
+        assert client.response().body == large
+        assert client.is_closed()
 
 
 # Responses.
