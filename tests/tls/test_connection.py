@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from secureserve.certificates.store import CertificateStore
 from secureserve.errors import HandshakeFailed, PlainHTTPOnTLSPort
+from secureserve.front.waiting import wait_for
 from secureserve.tls.acceptor import TLSAcceptor
 from secureserve.tls.engines.base import Want
 from secureserve.tls.engines.plain import PlainTransport
-from tests.tls.lockstep import connected, limited
+from tests.tls.lockstep import DEADLINE, connected, limited
 
 if TYPE_CHECKING:
     from secureserve.testing.authority import Authority
@@ -294,3 +298,55 @@ def test_a_plain_transport_is_the_same_without_tls() -> None:
             transport.receive(1)
         with pytest.raises(ConnectionError):
             transport.receive_into(memoryview(buffer))
+
+
+def test_a_read_returns_after_one_message_without_data(store: CertificateStore) -> None:
+    """Key updates (RFC 8446, 4.6.3), which a peer may send without an end, do not keep the thread that reads."""
+    acceptor = TLSAcceptor(store, engine="pyopenssl")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}", "-tls1_3"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([*command, "-servername", "localhost"], stdin=subprocess.PIPE, **quiet) as client:
+            sock, _ = listener.accept()
+            sock.setblocking(False)
+            connection = acceptor.accept(sock)
+            try:
+                while connection.handshake() is not None:
+                    assert wait_for(sock, Want.READ, DEADLINE)
+                assert client.stdin is not None
+                for sent in (1, 2):
+                    # A line of its own is a command: k sends a key update.
+                    client.stdin.write(b"k\n")
+                    client.stdin.flush()
+                    arrives(sock, sent * KEY_UPDATE_SIZE)
+                assert connection.receive(100) is Want.READ
+                assert unread(sock) == KEY_UPDATE_SIZE
+                assert connection.receive(100) is Want.READ
+                assert unread(sock) == 0
+                client.stdin.write(b"hello\n")
+                client.stdin.flush()
+                assert wait_for(sock, Want.READ, DEADLINE)
+                assert connection.receive(100) == b"hello\n"
+            finally:
+                connection.close()
+                client.kill()
+
+
+KEY_UPDATE_SIZE = 5 + (4 + 1) + 1 + 16
+"""Record header, message, content type and tag."""
+
+
+def unread(sock: socket.socket) -> int:
+    """Return how many bytes have arrived."""
+    try:
+        return len(sock.recv(65536, socket.MSG_PEEK))
+    except BlockingIOError:
+        return 0
+
+
+def arrives(sock: socket.socket, size: int) -> None:
+    """Wait until so many bytes have arrived."""
+    deadline = time.monotonic() + DEADLINE
+    while unread(sock) < size:
+        assert time.monotonic() < deadline, "it did not arrive"
+        select.select([], [], [], 0.001)

@@ -263,6 +263,7 @@ class PyOpenSSLConnection:
         self._is_over = False
         self.library_connection: Any = SSL.Connection(context, sock)
         self.library_connection.set_accept_state()
+        binding.read_one_message_at_a_time(self.library_connection)
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 once closed."""

@@ -28,6 +28,7 @@ __all__ = [
     "on_client_hello",
     "on_server_name",
     "on_verification",
+    "read_one_message_at_a_time",
     "selectable_groups",
     "session_reused",
     "set_groups",
@@ -46,6 +47,7 @@ _NEEDED: Final = (
     "SSL_CTX_set_msg_callback",
     "SSL_CTX_set_tlsext_servername_callback",
     "SSL_CTX_set_verify",
+    "SSL_clear_mode",
     "SSL_get0_verified_chain",
     "SSL_get_servername",
     "SSL_session_reused",
@@ -84,6 +86,15 @@ def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
     """Let a context agree on these groups only, in this order. Return whether the library took them."""
     raw = context._context  # noqa: SLF001 - as above
     return bool(_lib.SSL_CTX_set1_curves_list(raw, ":".join(names).encode()) == 1)
+
+
+def read_one_message_at_a_time(connection: SSL.Connection) -> None:
+    """Have a read that came upon a message without data say that it wants to read, instead of going on.
+
+    A peer may send such messages without an end, and nothing could end the read: key updates, for one. What is left in
+    the socket meanwhile, a selector that looks for the level tells of. pyOpenSSL wants it otherwise, for the others.
+    """
+    _lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)  # noqa: SLF001 - pyOpenSSL has no public call for it
 
 
 def on_server_name(context: SSL.Context, callback: Callable[[bytes | None], int | None]) -> object:
