@@ -300,6 +300,19 @@ def test_a_plain_transport_is_the_same_without_tls() -> None:
             transport.receive_into(memoryview(buffer))
 
 
+def test_a_plain_stream_ends_although_a_child_process_has_its_socket() -> None:
+    """What a process started meanwhile has inherited does not keep the peer waiting for the end."""
+    here, there = socket.socketpair()
+    with there, here.dup():
+        there.settimeout(DEADLINE)
+        transport = PlainTransport(here)
+        transport.close_notify()
+        transport.close()
+        assert there.recv(1) == b""
+        # Harmless when the peer, or the socket, has gone.
+        transport.close_notify()
+
+
 def test_a_read_returns_after_one_message_without_data(store: CertificateStore) -> None:
     """Key updates (RFC 8446, 4.6.3), which a peer may send without an end, do not keep the thread that reads."""
     acceptor = TLSAcceptor(store, engine="pyopenssl")

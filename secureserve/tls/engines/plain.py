@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import socket
 
 from secureserve.tls.engines.base import Want
-
-if TYPE_CHECKING:
-    import socket
 
 __all__ = ["PlainTransport"]
 
@@ -85,7 +83,9 @@ class PlainTransport:
         return 0
 
     def close_notify(self) -> None:
-        """Do nothing: the end of a plain stream is told by the socket alone."""
+        """Say that nothing more will be sent, which `close` does not where the application has started a process."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the socket, at once and without a word. Harmless when closed."""
