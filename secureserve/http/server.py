@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import cheroot.wsgi
@@ -31,6 +31,7 @@ from secureserve.http.message import Limits
 from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.reporter import Reporter
 from secureserve.http.request import HTTPRequest
+from secureserve.http.safe_event import SafeEvent
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.http.workers import Workers
 from secureserve.logs import ERROR_LOGGER
@@ -128,13 +129,12 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self.reporter = Reporter(publish)
         self._preparing = threading.Lock()
         self._is_cancelled = False
-        # Has one item while somebody may begin to stop; to take it is atomic.
-        self._may_stop: deque[None] = deque()
-        self._is_ready = threading.Event()
-        # These two are waited on and filled with no lock that a signal handler could find taken by its own thread.
+        # All of these are waited on and filled with no lock that a signal handler could find taken by its own thread.
+        self._is_ready = SafeEvent()
+        self._stopped = SafeEvent()
+        self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._served: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._emptied: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopped = threading.Event()
         super().__init__(
             bind_addr,
             wsgi_app,
@@ -222,12 +222,14 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 reverse_dns=self._names,
             )
             front.registry.on_empty = lambda: self._emptied.put(None)
-            self._served, self._emptied = queue.SimpleQueue(), queue.SimpleQueue()
+            self._served, self._emptied, self._asked_to_stop = (queue.SimpleQueue() for _ in range(3))
             self._stopped.clear()
             self.requests.start(front)
             front.open(self._listeners)
             self._start_time = time.time()
-            self._may_stop.append(None)
+            # The stopping is done by a thread of its own, which is there from the start: a signal handler may interrupt
+            # `stop` anywhere, and wait there for what the interrupted thread was about to begin.
+            threading.Thread(target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True).start()
             self._front = front
             self.ready = True
             self._is_ready.set()
@@ -267,21 +269,14 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         """
         # Where nothing can be stopped yet, because it is being prepared at this moment, `prepare` will do it.
         self._is_cancelled = True
-        front = self._front
-        if front is None:
+        if self._front is None:
             return
-        try:
-            self._may_stop.pop()
-        except IndexError:
-            pass
-        else:
-            # The stopping is done by a thread of its own, and under no lock: a signal handler may have interrupted this
-            # very function in the thread that is to wait for the end.
-            threading.Thread(target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True).start()
+        self._asked_to_stop.put(None)
         if not self.requests.owns(threading.current_thread()):
             self._stopped.wait()
 
     def _stop(self, front: Front) -> None:
+        self._asked_to_stop.get()
         self.ready = False
         self._is_ready.clear()
         deadline = self._clock.monotonic() + self.shutdown_timeout

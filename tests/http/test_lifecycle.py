@@ -293,6 +293,38 @@ print("stopped", flush=True)
     assert process.returncode == 0
 
 
+def test_a_stop_may_be_interrupted_anywhere_by_another() -> None:
+    """Whichever line of a stop a signal handler interrupts that stops as well, both return, and the server is over."""
+    program = """
+import sys
+from secureserve.http.server import HTTPServer
+server = HTTPServer(("127.0.0.1", 0), None, numthreads=1)
+def interrupt(line):
+    lines = 0
+    def trace(frame, event, _):
+        nonlocal lines
+        lines += event == "line"
+        if lines == line and event == "line":
+            sys.settrace(None)
+            server.stop()
+        return trace
+    server.prepare()
+    sys.settrace(trace)
+    server.stop()
+    sys.settrace(None)
+    assert not server.ready and not server.listeners
+    return lines >= line
+line = 1
+while interrupt(line):
+    line += 1
+print("stopped", line > 5)
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert (output.stdout, output.stderr) == ("stopped True\n", "")
+
+
 def test_many_starts_and_stops_leave_no_descriptor() -> None:
     """Twenty lives of a server leave the process with the descriptors that it had."""
     with running() as server:
