@@ -38,6 +38,8 @@ __all__ = ["Registry"]
 
 LINGER_AT_MOST: Final = 1024 * 1024
 """Bytes of a refused request that are read and thrown away before the connection is cut."""
+BEHIND_A_RESPONSE: Final = frozenset({"finished", "stopped"})
+"""Reasons for which a connection ends whose last response may still be on its way."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER without time: the peer is told that the connection broke, not that it ended."""
 
@@ -207,10 +209,10 @@ class Registry:
         try:
             if connection.admitted:
                 connection.transport.close_notify()
-                # Closed over what the peer has sent since, the socket would take back what it has not read (RFC 9112,
-                # 9.6).
-                sends_more = connection.conversation.has_rest() or has_unread(connection.transport.sock)
-                connection.linger = connection.linger or sends_more
+                if reason in BEHIND_A_RESPONSE and not connection.linger:
+                    # Closed over what the peer has sent since, the socket would take back what it has not read (RFC
+                    # 9112, 9.6).
+                    connection.linger = connection.conversation.has_rest() or has_unread(connection.transport.sock)
             if connection.linger:
                 _shut_down(connection.transport, socket.SHUT_WR)
                 connection.begin(State.LINGERING)
@@ -275,8 +277,8 @@ class Registry:
 
 def _shut_down(transport: Transport, how: int = socket.SHUT_RDWR) -> None:
     # The socket object may be a TLS one, whose own shutdown() takes the TLS layer off under the thread that uses it.
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(transport.fileno())) as duplicate:
-        duplicate.shutdown(how)
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(transport.sock, how)
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
-"""Connections that begin to wait at the very moment at which the server begins to stop."""
+"""Connections whose server stops while they begin to wait, or while a thread has them."""
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -66,3 +67,16 @@ def test_one_that_speaks_while_the_server_begins_to_stop_is_heard(
     assert connection.state is State.HEAD
     client.sendall(b"E")
     assert accept(front) is connection
+
+
+def test_what_a_thread_has_is_cut_without_a_descriptor(front: Front, client: socket.socket) -> None:
+    """A server that is to end breaks off what its threads still do where there is no descriptor left, too."""
+    connection = accept(front)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        front.cut()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert connection.state is State.NEW
+    assert not client.recv(1)
