@@ -209,18 +209,35 @@ def _is_of_others(record: logging.LogRecord) -> bool:
 
 
 def content_digest(paths: Iterable[Path]) -> bytes:
-    """Return a digest of where each path leads and what is there."""
+    """Return a digest of where each path leads and what is there.
+
+    What cannot be read, or is larger than a certificate can be, hides nothing that comes after it; it counts as changed
+    when its status is another.
+    """
     digest = hashlib.sha256()
     for path in sorted(set(paths)):
         digest.update(os.fsencode(os.path.realpath(path)))
         try:
-            if path.is_dir():
-                entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-                for entry in entries:
-                    digest.update(os.fsencode(os.path.realpath(entry)))
-                    digest.update(b"" if entry.is_dir() else hashlib.sha256(files.read(entry)).digest())
-            else:
-                digest.update(hashlib.sha256(files.read(path)).digest())
+            entries = sorted(path.iterdir()) if path.is_dir() else None
         except OSError as error:
             digest.update(str(error.errno).encode())
+            continue
+        if entries is None:
+            digest.update(_file_digest(path))
+            continue
+        for entry in entries:
+            if not entry.name.startswith("."):
+                digest.update(os.fsencode(os.path.realpath(entry)))
+                digest.update(_file_digest(entry))
     return digest.digest()
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(files.read(path)).digest()
+    except IsADirectoryError:
+        return b""
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            return repr((error.errno, files.state_of(path.stat()))).encode()
+        return str(error.errno).encode()

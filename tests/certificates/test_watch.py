@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secureserve.certificates.watch import FileWatcher, directories_of_interest
+from secureserve.certificates.watch import FileWatcher, content_digest, directories_of_interest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,6 +217,39 @@ def test_stop(tmp_path: Path) -> None:
             watched.watcher.stop()
         names = {thread.name for thread in threading.enumerate()}
         assert "secureserve-watch" not in names
+
+
+def _make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _make_huge(path: Path) -> None:
+    path.write_bytes(b"x" * (2 * 1024 * 1024))
+
+
+def _make_dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [_make_pipe, _make_huge, _make_dangling])
+def test_polling_beside_what_cannot_be_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A file that cannot be read, or is too large for a certificate, hides no change to those that come after it."""
+    make(tmp_path / "a")
+    (tmp_path / "b").write_text("first")
+    before = content_digest([tmp_path])
+    assert content_digest([tmp_path]) == before
+    (tmp_path / "b").write_text("second")
+    assert content_digest([tmp_path]) != before
+
+
+def test_polling_what_is_too_large(tmp_path: Path) -> None:
+    """A revocation list may be larger than any certificate, and is seen to change nevertheless."""
+    path = tmp_path / "list.crl"
+    path.write_bytes(b"x" * (2 * 1024 * 1024))
+    before = content_digest([path])
+    assert content_digest([path]) == before
+    path.write_bytes(b"y" * (2 * 1024 * 1024 + 1))
+    assert content_digest([path]) != before
 
 
 def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
