@@ -7,6 +7,9 @@ and the nearest directory above one that does not exist. A batch of changes is r
 and armed anew, and reported once more when that is done, so nothing that happened in between is missed. Reading files
 causes no change, and changes to neighbours that lie on nobody's way are passed over: nothing can go round in circles.
 
+A directory that we may pass through and not read (such as Debian's ``/etc/ssl/private``) cannot be watched: the status
+of the names that matter in it is looked at twice a second instead.
+
 Where notifications do not arrive (network file systems), `polling_interval` has the content looked at instead. The same
 is done, and said in the log, when the system's limit of watches has been reached.
 """
@@ -112,6 +115,7 @@ class FileWatcher:
     def _follow(self) -> None:
         """Arm, wait, report, and again."""
         interests = directories_of_interest(self._paths())
+        unwatched = _unwatched_state(interests)
         batches = watchfiles.watch(
             *(directory for directory in interests if os.access(directory, os.R_OK)),
             watch_filter=None,
@@ -128,6 +132,9 @@ class FileWatcher:
         with contextlib.closing(batches):
             for changes in batches:
                 if any(_matters(path, interests) for _kind, path in changes):
+                    self._on_change()
+                    return
+                if unwatched and _unwatched_state(interests) != unwatched:
                     self._on_change()
                     return
                 if not settled:
@@ -201,6 +208,26 @@ def _matters(path: str, interests: Mapping[str, Interest]) -> bool:
     directory, name = os.path.split(path)
     names = interests.get(directory, frozenset())
     return names is None or name in names
+
+
+def _unwatched_state(interests: Mapping[str, Interest]) -> dict[str, tuple[int, ...]]:
+    """Return the status of each name that matters in a directory that cannot be watched."""
+    found: dict[str, tuple[int, ...]] = {}
+    for directory, interest in interests.items():
+        if not os.access(directory, os.R_OK):
+            for name in interest or ():
+                path = os.path.join(directory, name)  # noqa: PTH118 - one of thousands, twice a second
+                found[path] = _state_of_name(path)
+    return found
+
+
+def _state_of_name(path: str) -> tuple[int, ...]:
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        return (error.errno or 0,)
+    # What happens inside a directory is seen there: here it matters which one it is.
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else files.state_of(status)
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:

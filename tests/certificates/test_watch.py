@@ -252,6 +252,30 @@ def test_polling_what_is_too_large(tmp_path: Path) -> None:
     assert content_digest([path]) != before
 
 
+def test_directory_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a directory may be passed through and not read, its files are seen to change all the same."""
+    path = tmp_path / "private" / "file"
+    path.parent.mkdir(mode=0o311)
+    path.write_text("first")
+    access = os.access
+
+    def refuse(asked: str, mode: int) -> bool:
+        return str(asked) != str(path.parent) and access(asked, mode)
+
+    # Root may read whatever the mode says.
+    monkeypatch.setattr("os.access", refuse)
+    watched = Watched(path, 0.0)
+    watched.watcher.start()
+    try:
+        watched.wait_until_seen(b"first")
+        path.write_text("second")
+        watched.wait_until_seen(b"second")
+        _rename(path, "third")
+        watched.wait_until_seen(b"third")
+    finally:
+        watched.watcher.stop()
+
+
 def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """When the system gives no more watches, the content is looked at instead, and that is logged."""
 
