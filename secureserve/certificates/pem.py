@@ -26,6 +26,7 @@ __all__ = [
     "Password",
     "certificates",
     "has_private_key",
+    "is_cut_off",
     "is_pkcs12",
     "password_bytes",
     "pkcs12_contents",
@@ -75,11 +76,14 @@ def certificates(data: bytes, origin: str) -> tuple[x509.Certificate, ...]:
     Text around them, a byte order mark and either kind of line end are passed over.
 
     Raises:
-        UnreadableCertificate: There is none, one of them is malformed, or the data is no PEM.
+        UnreadableCertificate: There is none, one of them is malformed, the last has no end, or the data is no PEM.
     """
     blocks = [block for label, block in _blocks(data) if label in _CERTIFICATE_LABELS]
     if not blocks:
         raise UnreadableCertificate(f"{origin} holds no certificate: {_describe(data, 'x509')}", path=origin)
+    if is_cut_off(data):
+        message = f"{origin} ends in the middle of a PEM block. Was it cut off while being written?"
+        raise UnreadableCertificate(message, path=origin)
     if len(blocks) > _MAX_CERTIFICATES:
         message = f"{origin} holds {len(blocks)} certificates: that is a trust store, not the chain of one certificate."
         raise UnreadableCertificate(message, path=origin)
@@ -89,6 +93,13 @@ def certificates(data: bytes, origin: str) -> tuple[x509.Certificate, ...]:
 def has_private_key(data: bytes) -> bool:
     """Return whether a PEM holds a private key beside whatever else it holds."""
     return any(label.endswith(b"PRIVATE KEY") for label, _ in _blocks(data))
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Return whether a PEM ends in a block that has no end, as a file does that is being written."""
+    text = _text(data)
+    end = max((match.end() for match in _BLOCK.finditer(text)), default=0)
+    return b"-----BEGIN" in text[end:]
 
 
 def private_key_block(data: bytes) -> bytes:
@@ -182,10 +193,15 @@ _SHORTEST_PKCS12: Final = 8
 
 
 def _blocks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return label and text of each PEM block (RFC 7468, 2), with what a Windows editor did to the file undone."""
+    """Return label and text of each PEM block (RFC 7468, 2)."""
+    return [(match[1], match[0]) for match in _BLOCK.finditer(_text(data))]
+
+
+def _text(data: bytes) -> bytes:
+    """Return a PEM with what a Windows editor did to the file undone."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        data = data.decode("utf-16", "replace").encode("ascii", "replace")
-    return [(match[1], match[0]) for match in _BLOCK.finditer(data)]
+        return data.decode("utf-16", "replace").encode("ascii", "replace")
+    return data
 
 
 def _certificate(block: bytes, which: str, origin: str) -> x509.Certificate:

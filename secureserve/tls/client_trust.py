@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from secureserve.certificates import pem
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import ConfigurationError
 
@@ -106,6 +107,11 @@ def _parse_certificates(path: Path) -> list[x509.Certificate]:
     data = _read(path, "client_ca")
     if b"-----BEGIN CERTIFICATE-----" not in data:
         return []
+    if pem.is_cut_off(data):
+        # The library would pass over the last one, and whoever comes with its certificates would be refused.
+        raise ConfigurationError(
+            "client_ca", str(path), "ends in the middle of a certificate", "Was it cut off while being written?"
+        )
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError as error:

@@ -151,6 +151,8 @@ def _damaged(issued: IssuedCredential, tls_authority: Authority) -> dict[str, tu
     return {
         "empty": (b"", key, unreadable, "it is empty"),
         "cut off": (chain[:200], key, unreadable, "cut off"),
+        "cut off in the chain": (chain[:-200], key, unreadable, "cut off"),
+        "cut off where the chain begins": (chain[: chain.rindex(b"BEGIN") + 8], key, unreadable, "cut off"),
         "garbage": (b"\x00\x01", key, unreadable, "not PEM"),
         "der": (der, key, unreadable, "openssl x509 -inform DER"),
         "only a key": (key, key, unreadable, "only private key"),

@@ -268,6 +268,9 @@ def test_authorities_come_from_a_directory_and_are_read_again(
     (directory / "two.pem").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
     with pytest.raises(ConfigurationError, match=r"client_ca .*two.pem"):
         acceptor.reload_client_trust()
+    (directory / "two.pem").write_bytes(other.cert_pem.bytes() + tls_authority.cert_pem.bytes()[:-40])
+    with pytest.raises(ConfigurationError, match=r"two.pem.* cut off"):
+        acceptor.reload_client_trust()
     assert gets_in(other)
 
 
