@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
 from secureserve.certificates.expiry import ExpiryWatch
@@ -12,10 +13,10 @@ from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
 from secureserve.certificates.store import CertificateStore
+from secureserve.certificates.trust import Acceptor, TrustKeeper
 from secureserve.certificates.view import CertificatesView
-from secureserve.certificates.watch import FileWatcher, content_digest
+from secureserve.certificates.watch import FileWatcher
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import SecureServeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,16 +34,6 @@ SETTLE_TIMEOUT: Final = 3.0
 
 _LONGEST_NAP: Final = 3600.0
 """Seconds after which dates are looked at again whatever was computed: wall clocks are set, and machines suspended."""
-
-
-class Acceptor(Protocol):
-    """What a TLS acceptor does for whoever looks after its certificates."""
-
-    def forget_sessions(self, reason: str) -> None:
-        """Let no session from before be resumed."""
-
-    def reload_client_trust(self) -> None:
-        """Read the authorities and revocation lists of client certificates again, or fail and change nothing."""
 
 
 class CertificateManager:
@@ -88,8 +79,7 @@ class CertificateManager:
         self._emergency = emergency
         self._emergency_names = emergency_names
         self._loaded = False
-        self._acceptors: list[tuple[Acceptor, tuple[Path, ...]]] = []
-        self._trust_seen: dict[tuple[Path, ...], bytes] = {}
+        self._trust = TrustKeeper(clock, publish_event)
         self._expiry = ExpiryWatch()
         self._mark = _EmergencyMark()
         self._watcher = FileWatcher(self._paths, self._files_changed, polling_interval=polling_interval)
@@ -104,6 +94,7 @@ class CertificateManager:
     def certificates(self) -> CertificatesView:
         """What is served and what was refused."""
         served, refusals = self.rotator.status()
+        refusals = (*refusals, *self._trust.refusals())
         return CertificatesView.of(served, refusals, self.store.snapshot.default, self._clock.now())
 
     @property
@@ -176,12 +167,12 @@ class CertificateManager:
         """
         outcome = self.rotator.reload(reason, force=force)
         self._mark_log()
-        for acceptor, _paths in tuple(self._acceptors):
-            _reload_client_trust(acceptor)
-            if revoke_sessions:
+        refused = self._trust.reload(reason)
+        if revoke_sessions:
+            for acceptor in self._trust.acceptors:
                 acceptor.forget_sessions(reason)
         self._nudge()
-        return outcome
+        return replace(outcome, refused=outcome.refused + refused)
 
     def add_acceptor(self, acceptor: Acceptor, *, trust_paths: Sequence[Path] = ()) -> None:
         """Look after an acceptor's session keys and client trust as well.
@@ -190,13 +181,11 @@ class CertificateManager:
             acceptor: Whose store is this manager's.
             trust_paths: The files of client authorities and revocation lists, to be watched with the certificates.
         """
-        paths = tuple(trust_paths)
-        self._trust_seen[paths] = content_digest(paths)
-        self._acceptors.append((acceptor, paths))
+        self._trust.add(acceptor, trust_paths)
 
     def _paths(self) -> list[Path]:
         of_sources = [path for source in self.rotator.sources for path in source.paths()]
-        return of_sources + [path for _acceptor, paths in tuple(self._acceptors) for path in paths]
+        return of_sources + self._trust.paths()
 
     def _make_emergency_credential(self) -> Any:
         _LOGGER.addFilter(self._mark)
@@ -247,25 +236,18 @@ class CertificateManager:
         """Reload if that is called for, and return until when what is incomplete may complete itself."""
         now = self._clock.monotonic()
         if settle_by is not None and now >= settle_by:
+            self._trust.reload_changed()
             self.rotator.reload("watch")
             return None
         if changed:
-            self._look_at_client_trust()
-            if not self.rotator.reload("watch", tentative=True).pending:
+            pending = self._trust.reload_changed(tentative=True)
+            if not self.rotator.reload("watch", tentative=True).pending and not pending:
                 return None
             return now + self._settle_timeout if settle_by is None else settle_by
         retry_at = self.rotator.retry_at()
         if retry_at is not None and retry_at <= self._clock.now():
             self.rotator.reload("clock")
         return settle_by
-
-    def _look_at_client_trust(self) -> None:
-        """Reload client authorities whose files have changed; that rebuilds every context, so not for nothing."""
-        for acceptor, paths in tuple(self._acceptors):
-            content = content_digest(paths)
-            if self._trust_seen.get(paths) != content:
-                self._trust_seen[paths] = content
-                _reload_client_trust(acceptor)
 
     def _nap(self, settle_by: float | None) -> float:
         """Return for how many seconds there is nothing to do."""
@@ -296,13 +278,6 @@ class _EmergencyMark(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = f"EMERGENCY CERTIFICATE: {record.msg}"
         return True
-
-
-def _reload_client_trust(acceptor: Acceptor) -> None:
-    try:
-        acceptor.reload_client_trust()
-    except SecureServeError as error:
-        _LOGGER.error("refused new client authorities; those in force stay: %s", error)  # noqa: TRY400 - says it all
 
 
 def _duration(seconds: float) -> str:

@@ -321,10 +321,53 @@ def test_acceptors(tls_authority: Authority, tmp_path: Path, managed: Any, caplo
         assert acceptor.forgotten == ["key stolen"]
         while acceptor.trust.acquire(blocking=False):
             pass
-        acceptor.fail = True
         authorities.write_text("two")
         assert acceptor.trust.acquire(timeout=20)
-        manager.reload()
-        assert "refused new client authorities" in caplog.text
+        assert "refused new client authorities" not in caplog.text
     finally:
         manager.stop()
+
+
+def test_refused_client_authorities(tls_authority: Authority, tmp_path: Path, listener: Listener) -> None:
+    """Client authorities that are no good are told of by the reload, an event and the view, until they are mended."""
+    directory = CredentialDirectory(tls_authority, tmp_path / "certs")
+    manager = CertificateManager([_source(directory)], publish_event=listener)
+    acceptor = FakeAcceptor()
+    manager.load()
+    manager.add_acceptor(acceptor, trust_paths=[tmp_path / "client-ca.pem"])
+    acceptor.fail = True
+    for _ in range(2):
+        outcome = manager.reload()
+        assert not outcome.ok
+        assert [refused.message for refused in outcome.refused] == ["ssl_client_ca = '/x' holds no certificate."]
+        assert listener.wait_for(RotationRefused).place == "/x"
+        (refused,) = manager.certificates.refused
+        assert (refused.source, refused.error) == ("/x", "ConfigurationError")
+    acceptor.fail = False
+    assert manager.reload().ok
+    assert manager.certificates.refused == ()
+
+
+def test_client_authorities_may_be_half_written(
+    tls_authority: Authority, tmp_path: Path, managed: Any, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Client authorities that are completed a moment later are no error; those that stay broken are one."""
+    authorities = tmp_path / "client-ca.pem"
+    authorities.write_text("one")
+    manager = managed(MemorySource(tls_authority.issue().credential), settle_timeout=5.0)
+    acceptor = FakeAcceptor()
+    manager.add_acceptor(acceptor, trust_paths=[authorities])
+    manager.stop()
+    manager.start()
+    acceptor.fail = True
+    authorities.write_text("tw")
+    assert acceptor.trust.acquire(timeout=20)
+    acceptor.fail = False
+    authorities.write_text("two")
+    assert acceptor.trust.acquire(timeout=20)
+    assert manager.certificates.refused == ()
+    assert "refused new client authorities" not in caplog.text
+    acceptor.fail = True
+    authorities.write_text("three")
+    assert listener.wait_for(RotationRefused).place == "/x"
+    assert "refused new client authorities" in caplog.text
