@@ -32,6 +32,9 @@ __all__ = ["Place", "Rotation"]
 _BETWEEN_LOOKS: Final = 0.1
 """Seconds between looks at what a server presents."""
 
+_PROXY_HEADER: Final = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+"""PROXY protocol, version 2, LOCAL: a connection of the proxy's own, such as a health check."""
+
 _ANYTHING: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - recognised, not bound
 
 
@@ -178,9 +181,13 @@ class Rotation:
             force=force,
             revoke_sessions=revoke_sessions,
         )
-        if not outcome["ok"]:
-            reasons = "; ".join(refused["message"] for refused in outcome["refused"]) or "it is incomplete"
-            raise LifecycleError(f"The running server refused it: {reasons}")
+        ours = {os.path.realpath(path) for path in (self.place.certificate, self.place.private_key) if path is not None}
+        reasons = [refused["message"] for refused in outcome["refused"] if os.path.realpath(refused["path"]) in ours]
+        if reasons:
+            raise LifecycleError(f"The running server refused it: {'; '.join(reasons)}")
+        for refused in outcome["refused"]:
+            # What is wrong elsewhere was wrong before. Whether ours is served, its being presented will tell.
+            self.say(f"Also refused: {refused['message']}")
 
     def _reload_quietly(self) -> None:
         try:
@@ -191,24 +198,55 @@ class Rotation:
     def _wait_until_served(self, new: Credential) -> None:
         clock, pause = SYSTEM_CLOCK, threading.Event()
         deadline = clock.monotonic() + self.timeout
-        name = _name_to_ask_for(new)
-        for address in self._all_addresses():
-            while (found := _fingerprint_at(address, name)) != new.fingerprint:
+        for place in self._all_addresses():
+            while (found := place.fingerprint(new)) != new.fingerprint:
                 if clock.monotonic() > deadline:
-                    raise LifecycleError(f"{_shown(address)} still presents {found} after {self.timeout:g} seconds.")
+                    raise LifecycleError(f"{place} still presents {found} after {self.timeout:g} seconds.")
                 pause.wait(_BETWEEN_LOOKS)
-            self.say(f"{_shown(address)} serves it.")
+            self.say(f"{place} serves it.")
 
-    def _all_addresses(self) -> list[tuple[str, int] | str]:
-        found: list[tuple[str, int] | str] = list(self.addresses)
+    def _all_addresses(self) -> list[_Address]:
+        found = [_Address(address) for address in self.addresses]
         if self.control_socket is not None:
-            address = ask(self.control_socket, "status")["address"]
-            found.append(address if isinstance(address, str) else (_ANYTHING.get(address[0], address[0]), address[1]))
+            status = ask(self.control_socket, "status")
+            address = status["address"]
+            where = address if isinstance(address, str) else (_ANYTHING.get(address[0], address[0]), address[1])
+            found.append(_Address(where, _PROXY_HEADER if status["proxy_protocol"] else b""))
         if not found:
             raise ConfigurationError(
                 "control_socket", None, "is missing", "Give it, or say by --connect HOST:PORT who has to serve it."
             )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a server listens, and what it wants to hear before the handshake."""
+
+    where: tuple[str, int] | str
+    preface: bytes = b""
+
+    def __str__(self) -> str:
+        if isinstance(self.where, str):
+            return self.where
+        host, port = self.where
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def fingerprint(self, wanted: Credential) -> str:
+        """Return the fingerprint of what is presented to who wants this credential, or why that is not known."""
+        found = self._presented(wanted, None)
+        if found != wanted.fingerprint and wanted.key_type in {"rsa", "ecdsa"}:
+            # It may be one of two for the same names, of which most clients are shown the other.
+            return wanted.fingerprint if self._presented(wanted, wanted.key_type) == wanted.fingerprint else found
+        return found
+
+    def _presented(self, wanted: Credential, key_type: str | None) -> str:
+        name = _name_to_ask_for(wanted)
+        try:
+            chain = presented_chain(self.where, server_name=name, key_type=key_type, preface=self.preface)
+        except (SecureServeError, OSError) as error:
+            return f"nothing ({error})"
+        return summarise_der(chain, str(self), SYSTEM_CLOCK.now()).fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,19 +286,3 @@ def _name_to_ask_for(credential: Credential) -> str | None:
     hosts = (name for name in credential.names if names.address(name) is None)
     name = next(hosts, None)
     return None if name is None else name.replace("*", "any", 1)
-
-
-def _fingerprint_at(address: tuple[str, int] | str, server_name: str | None) -> str:
-    """Return the fingerprint of what a server presents, or why that is not known."""
-    try:
-        chain = presented_chain(address, server_name=server_name)
-    except (SecureServeError, OSError) as error:
-        return f"nothing ({error})"
-    return summarise_der(chain, _shown(address), SYSTEM_CLOCK.now()).fingerprint
-
-
-def _shown(address: tuple[str, int] | str) -> str:
-    if isinstance(address, str):
-        return address
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

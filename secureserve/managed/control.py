@@ -182,6 +182,7 @@ def commands_of(server: Server) -> Mapping[str, Callable[..., Any]]:
             "pid": os.getpid(),
             "base": server.base(),
             "address": server.bound_addr,
+            "proxy_protocol": server.proxy_protocol,
             "certificate_files": _certificate_files(server),
         }
 
@@ -193,7 +194,10 @@ def commands_of(server: Server) -> Mapping[str, Callable[..., Any]]:
         return {
             "ok": outcome.ok,
             "rotated": [event.fingerprint for event in outcome.rotated],
-            "refused": [{"source": event.place, "message": event.message} for event in outcome.refused],
+            "refused": [
+                {"source": event.place, "path": _absolute(event.place), "message": event.message}
+                for event in outcome.refused
+            ],
         }
 
     def acme_status() -> list[dict[str, Any]]:
@@ -226,8 +230,12 @@ def _certificate_files(server: Server) -> list[dict[str, str | None]]:
         "private_key": server.ssl_private_key,
         "chain": server.ssl_certificate_chain,
     }
-    # Whoever asks may be in another directory.
-    return [{part: None if path is None else os.path.abspath(path) for part, path in chosen.items()}]  # noqa: PTH100
+    return [{part: None if path is None else _absolute(path) for part, path in chosen.items()}]
+
+
+def _absolute(path: str) -> str:
+    # Whoever asks may be in another directory. Links are for them to follow: it is the name that counts.
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _user_of(sock: socket.socket) -> int:

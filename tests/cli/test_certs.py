@@ -258,6 +258,58 @@ def test_rotate_puts_everything_back(
     assert ("Put the old files back." in output) == (fault in {"refused", "never served"})
 
 
+PROXY = {"proxy_protocol": True}
+TLS_1_2 = {"tls_maximum_version": "TLSv1.2"}
+
+
+@pytest.mark.parametrize("settings", [PROXY, TLS_1_2, {**TLS_1_2, **PROXY}], ids=["proxy", "clients", "both"])
+@pytest.mark.parametrize("engine", ["pyopenssl", "builtin"])
+def test_rotate_whom_not_everybody_may_talk_to(
+    certs: Any, tls_authority: Authority, tmp_path: Path, settings: dict[str, Any], engine: str
+) -> None:
+    """A server that only proxies may talk to, or only clients with a certificate, is seen to serve the new one too."""
+    directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test", chain_depth=1)
+    if "tls_maximum_version" in settings:
+        settings = {**settings, "ssl_client_ca": str(tls_authority.cert_path), "ssl_client_verify": "required"}
+    new = tls_authority.issue("one.test", fresh_key=True)
+    running = Running(directory, tmp_path / "control", ssl_module=engine, **settings)
+    with running.server:
+        socket = ("--control-socket", running.control)
+        status, _, errors = certs("rotate", "--certificate", new.pem_path, *socket, "--timeout", "5")
+        assert status == 0, errors
+        assert running.fingerprint == new.fingerprint
+
+
+@pytest.mark.parametrize("engine", ["pyopenssl", "builtin"])
+def test_rotate_what_few_clients_are_shown(certs: Any, tls_authority: Authority, tmp_path: Path, engine: str) -> None:
+    """An RSA certificate beside an ECDSA one is looked for as a client does that can verify no other."""
+    directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test", key_type="rsa")
+    other = CredentialDirectory(tls_authority, tmp_path / "others", "one.test")
+    new = tls_authority.issue("one.test", fresh_key=True, key_type="rsa")
+    settings = {"ssl_certificate_directory": str(other.directory), "ssl_module": engine}
+    running = Running(directory, tmp_path / "control", **settings)
+    with running.server:
+        socket = ("--control-socket", running.control)
+        status, _, errors = certs("rotate", "--certificate", new.pem_path, *socket, "--timeout", "5")
+        assert status == 0, errors
+        assert running.fingerprint == new.fingerprint
+
+
+def test_rotate_beside_what_is_refused(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
+    """What is wrong with another certificate of the server, and was before, does not undo a rotation."""
+    directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test")
+    other = CredentialDirectory(tls_authority, tmp_path / "others", "two.test")
+    new = tls_authority.issue("one.test", fresh_key=True)
+    running = Running(directory, tmp_path / "control", ssl_certificate_directory=str(other.directory))
+    with running.server:
+        other.break_("garbage")
+        socket = ("--control-socket", running.control)
+        status, output, errors = certs("rotate", "--certificate", new.pem_path, *socket, "--timeout", "5")
+        assert status == 0, errors
+        assert "Also refused: " in output
+        assert running.fingerprint == new.fingerprint
+
+
 def test_rotate_by_the_watcher(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
     """Without a control socket the files are named, the server notices by itself, and that is waited for."""
     directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test")
