@@ -82,6 +82,15 @@ class ControlSocket:
         )
         self._thread.start()
 
+    def give_to(self, user: int, group: int) -> None:
+        """Give the path to another user, as whom the process will answer from now on.
+
+        Raises:
+            OSError: It is not ours to give.
+        """
+        if self._claim is not None and self._claim.holds():
+            os.chown(self.path, user, group, follow_symlinks=False)
+
     def stop(self) -> None:
         """Stop listening; when this returns the path is gone and the thread has ended. Harmless when stopped."""
         thread, self._thread = self._thread, None

@@ -33,6 +33,8 @@ class DropPrivileges(Subscriber):
         umask: What permissions files made from then on do not get; None leaves it.
         rereads: Returns the files that have to be readable afterwards, such as keys that rotate; who serves without is
             told.
+        hands_over: Called, while that is still possible, with the user and group ids that what the servers have made so
+            far is to belong to.
 
     Threads: the engine's. The change is the whole process's.
     """
@@ -45,12 +47,14 @@ class DropPrivileges(Subscriber):
         umask: int | None = None,
         *,
         rereads: Callable[[], Iterable[str | os.PathLike[str]]] = tuple,
+        hands_over: Callable[[int, int], None] = lambda _user, _group: None,
     ) -> None:
         super().__init__(engine)
         self.user = user
         self.group = group
         self.umask = umask
         self._rereads = rereads
+        self._hands_over = hands_over
         self._done = False
 
     def start(self) -> None:
@@ -102,6 +106,7 @@ class DropPrivileges(Subscriber):
 
     def _become(self, number: int, group: int) -> None:
         try:
+            self._hands_over(number, group)
             try:
                 os.initgroups(pwd.getpwuid(number).pw_name, group)
             except KeyError:

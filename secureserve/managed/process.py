@@ -198,11 +198,15 @@ class Process:
             yield PIDFile(self.engine, settings["pid_file"])
         identity = [settings.get(name) for name in ("user", "group", "umask")]
         if any(each is not None for each in identity):
-            yield DropPrivileges(self.engine, *identity, rereads=self._files_read_again)
+            yield DropPrivileges(self.engine, *identity, rereads=self._files_read_again, hands_over=self._hand_over)
         if settings.get("autoreload"):
             from secureserve.managed.autoreload import Autoreloader
 
             yield Autoreloader(self.engine, settings.get("autoreload_files", ()))
+
+    def _hand_over(self, user: int, group: int) -> None:
+        for server in self.every_server:
+            server.give_control_to(user, group)
 
     def _files_read_again(self) -> list[str]:
         values = [getattr(server, name) for server in self.every_server for name in FILES]

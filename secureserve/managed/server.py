@@ -256,6 +256,19 @@ class Server(OlderSpellings):
             raise LifecycleError(message)
         return self._tls.manager.reload(reason, force=force, revoke_sessions=revoke_sessions)
 
+    def give_control_to(self, user: int, group: int) -> None:
+        """Give the control socket, where there is one, to the user that this process is about to become.
+
+        Args:
+            user: The user's id.
+            group: The group's id.
+
+        Raises:
+            OSError: It is not ours to give.
+        """
+        if self._control is not None:
+            self._control.give_to(user, group)
+
     def change(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Set attributes of a running server, all or none; those that can be are in force at once.
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from secureserve.managed.control import ask
 from tests.managed.clients import DEADLINE, connect, exchange, fetch, is_refused, read_all, served_fingerprint
 
 if TYPE_CHECKING:
@@ -447,6 +449,30 @@ def test_privileges_are_dropped_after_binding_and_reading_keys(
     assert groups == [nobody.pw_gid] * 3
     assert 0 not in supplementary
     assert f"{credential.private_key_path} cannot be read by user nobody" in log.read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_the_control_socket_is_handed_over(run: Callable[..., Program], tls_credential: Any, tmp_path: Path) -> None:
+    """The user that serves may use the control socket, which was made before it was that user's turn."""
+    import pwd
+
+    control = tmp_path / "control"
+    program = run(
+        {
+            "socket_host": "127.0.0.1",
+            "socket_port": 0,
+            "ssl_certificate": str(tls_credential("localhost").pem_path),
+            "control_socket": str(control),
+            "user": "nobody",
+        },
+        DROPS,
+    )
+    program.wait_ready()
+    nobody = pwd.getpwnam("nobody")
+    status = control.stat()
+    assert (status.st_uid, status.st_gid) == (nobody.pw_uid, nobody.pw_gid)
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    assert ask(control, "status")["pid"] == program.process.pid
 
 
 PRIVILEGED = """
