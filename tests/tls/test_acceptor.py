@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +80,34 @@ def test_a_strict_store_refuses_unknown_names(tls_authority: Authority, engine: 
         assert pair.server_error.alert == "unrecognized_name"
         assert not pair.server_error.alert_sent_by_peer
         assert "unknown.test" in str(pair.server_error)
+
+
+@pytest.mark.parametrize("name", [b"b\xc3\xbccher.test", b"\xff\xfe\xfd\xfc.test"])
+def test_a_name_that_is_not_ascii_is_refused(
+    tls_authority: Authority, engine: str, name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not a host name (RFC 6066, 3): the client is told so, and nobody else is, on whatever channel."""
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    stand_in = "x" * (len(name) - 5) + ".test"
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=stand_in).do_handshake()
+    hello = outgoing.read().replace(stand_in.encode(), name)
+    acceptor = TLSAcceptor(CertificateStore([tls_authority.issue().credential]), engine=engine)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.sendall(hello)
+        connection = acceptor.accept(near)
+        with pytest.raises(HandshakeFailed, match="no certificate for the name") as caught:
+            connection.handshake()
+        assert caught.value.alert == "unrecognized_name"
+        connection.close()
+        content_type, *_, description = far.recv(100)
+        assert (content_type, description) == (21, 112)
+    assert told == []
 
 
 def test_an_address_is_matched_without_a_name(tls_authority: Authority, engine: str, client: ssl.SSLContext) -> None:

@@ -10,9 +10,11 @@ a connection reads and writes goes straight to the object under its TLS socket.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import socket
 import ssl
 import threading
 import warnings
@@ -33,7 +35,7 @@ from secureserve.tls.client_hello import ClientHello, parse_client_hello
 from secureserve.tls.engines import Capabilities
 from secureserve.tls.engines.base import CLOSED, Presented, Want
 from secureserve.tls.engines.memory_file import memory_file
-from secureserve.tls.peeking import peek_hello, wake
+from secureserve.tls.peeking import MAX_HELLO_SIZE, peek_hello, wake
 from secureserve.tls.policy import (
     ACME_PROTOCOL,
     DEFAULT_TICKET_LIFETIME,
@@ -45,7 +47,6 @@ from secureserve.tls.policy import (
 )
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
     from secureserve.certificates.credential import Credential
@@ -465,8 +466,24 @@ class BuiltinConnection:
             wake(sock)
         if message:
             self.hello = parse_client_hello(message)
+            self._require_ascii_name(sock)
         self._is_strange = False
         return True
+
+    def _require_ascii_name(self, sock: socket.socket) -> None:
+        """Refuse a name that no host has (RFC 6066, 3). The library would print a traceback, as often as a peer likes.
+
+        Raises:
+            HandshakeFailed: The client asks for such a name.
+        """
+        if self.hello is None or self.hello.server_name is None or self.hello.server_name.isascii():
+            return
+        with contextlib.suppress(OSError):
+            # What is left unread would have the alert thrown away with the connection.
+            socket.socket.recv(sock, MAX_HELLO_SIZE)
+            socket.socket.send(sock, _UNRECOGNIZED_NAME_ALERT)
+        self._alert = _REFUSALS[UNRECOGNIZED_NAME]
+        raise HandshakeFailed(refusal(self._alert, None), alert=self._alert)
 
     def _negotiated(self) -> TLSInfo:
         library = self._library
@@ -520,6 +537,9 @@ def _is_cut_off(error: Exception) -> bool:
     """Say whether the stream ended without close_notify; early releases of Python 3.11 tell it by the reason alone."""
     return isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
 
+
+_UNRECOGNIZED_NAME_ALERT: Final = bytes([21, 3, 3, 0, 2, 2, UNRECOGNIZED_NAME])
+"""A record of type alert, of two octets: fatal, and which (RFC 8446, 5.1 and 6)."""
 
 _REFUSALS: Final = {
     INTERNAL_ERROR: "internal_error",
