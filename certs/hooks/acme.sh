@@ -6,4 +6,4 @@
 set -eu
 : "${CERT_FULLCHAIN_PATH:?acme.sh sets it; give it --fullchain-file}"
 : "${CERT_KEY_PATH:?acme.sh sets it; give it --key-file}"
-exec "$(dirname -- "$0")/deploy.sh" "$CERT_FULLCHAIN_PATH" "$CERT_KEY_PATH"
+exec "$(dirname -- "$(readlink -f -- "$0")")/deploy.sh" "$CERT_FULLCHAIN_PATH" "$CERT_KEY_PATH"

@@ -5,4 +5,4 @@
 set -eu
 certificate=${LEGO_HOOK_CERT_PATH-${LEGO_CERT_PATH:?lego sets it for hooks}}
 private_key=${LEGO_HOOK_CERT_KEY_PATH-${LEGO_CERT_KEY_PATH:?lego sets it for hooks}}
-exec "$(dirname -- "$0")/deploy.sh" "$certificate" "$private_key"
+exec "$(dirname -- "$(readlink -f -- "$0")")/deploy.sh" "$certificate" "$private_key"

@@ -62,7 +62,7 @@ class Deployment:
             certificate_watch=False,
         )
 
-    def run(self, hook: str, *arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:
+    def run(self, hook: str | Path, *arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:
         """Run a hook as its tool does."""
         return subprocess.run(
             [str(CERTS / "hooks" / hook), *map(str, arguments)],
@@ -114,6 +114,17 @@ def test_hook_where_the_server_reads_the_files(deployment: Deployment) -> None:
     assert done.returncode == 0, done.stderr
     assert "Nothing to install" in done.stdout
     assert deployment.fingerprint == new
+
+
+def test_hook_by_a_link(deployment: Deployment) -> None:
+    """A hook may be linked into the directory where its tool looks for hooks."""
+    renewed = CredentialDirectory(deployment.authority, deployment.path / "tool", "one.test", layout=Layout.CERTBOT)
+    link = deployment.path / "renewal-hooks" / "secureserve"
+    link.parent.mkdir()
+    link.symlink_to(CERTS / "hooks" / "certbot.sh")
+    done = deployment.run(link, RENEWED_LINEAGE=renewed.certificate_path.parent)
+    assert done.returncode == 0, done.stderr
+    assert deployment.fingerprint == renewed.fingerprint
 
 
 def test_hook_fails(deployment: Deployment) -> None:
