@@ -150,7 +150,7 @@ def rotate(
         if install_certificate is not None:
             place = Place(install_certificate.absolute(), install_private_key and install_private_key.absolute())
         else:
-            place = Place.of_server(_required(control_socket))
+            place = Place.of_server(_required(control_socket), Place(certificate, private_key, chain))
         Rotation(
             place,
             control_socket=control_socket,

@@ -53,13 +53,22 @@ class Place:
     chain: Path | None = None
 
     @classmethod
-    def of_server(cls, control_socket: Path) -> Place:
+    def of_server(cls, control_socket: Path, given: Place) -> Place:
         """Return where a running server reads its certificate.
+
+        Args:
+            control_socket: The server's.
+            given: Where the new one is. If that is in the server's ssl_certificate_directory, it is in place already.
 
         Raises:
             LifecycleError: It cannot be asked, or serves no certificate from a file.
         """
-        found: list[dict[str, str | None]] = ask(control_socket, "status")["certificate_files"]
+        status = ask(control_socket, "status")
+        directory = status["certificate_directory"]
+        where = Path(os.path.abspath(given.certificate))  # noqa: PTH100 - links stay: it is the name that counts
+        if directory is not None and where.is_relative_to(directory):
+            return given
+        found: list[dict[str, str | None]] = status["certificate_files"]
         if len(found) != 1:
             raise LifecycleError(
                 f"The server at {control_socket} has no ssl_certificate to replace. "

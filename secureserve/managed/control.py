@@ -193,6 +193,7 @@ def commands_of(server: Server) -> Mapping[str, Callable[..., Any]]:
             "address": server.bound_addr,
             "proxy_protocol": server.proxy_protocol,
             "certificate_files": _certificate_files(server),
+            "certificate_directory": _absolute(server.ssl_certificate_directory),
         }
 
     def show() -> dict[str, Any]:
@@ -239,12 +240,12 @@ def _certificate_files(server: Server) -> list[dict[str, str | None]]:
         "private_key": server.ssl_private_key,
         "chain": server.ssl_certificate_chain,
     }
-    return [{part: None if path is None else _absolute(path) for part, path in chosen.items()}]
+    return [{part: _absolute(path) for part, path in chosen.items()}]
 
 
-def _absolute(path: str) -> str:
+def _absolute(path: str | None) -> str | None:
     # Whoever asks may be in another directory. Links are for them to follow: it is the name that counts.
-    return os.path.abspath(path)  # noqa: PTH100
+    return None if path is None else os.path.abspath(path)  # noqa: PTH100
 
 
 def _user_of(sock: socket.socket) -> int:

@@ -39,7 +39,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., object]) 
 class Deployment:
     """A running server, and a tool that has renewed its certificate somewhere else."""
 
-    def __init__(self, authority: Authority, path: Path) -> None:
+    def __init__(self, authority: Authority, path: Path, **settings: Any) -> None:
         self.authority, self.path = authority, path
         self.directory = CredentialDirectory(authority, path / "server", "one.test")
         self.control = path / "control"
@@ -60,6 +60,7 @@ class Deployment:
             ssl_private_key=str(self.directory.private_key_path),
             control_socket=str(self.control),
             certificate_watch=False,
+            **settings,
         )
 
     def run(self, hook: str | Path, *arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:
@@ -125,6 +126,26 @@ def test_hook_by_a_link(deployment: Deployment) -> None:
     done = deployment.run(link, RENEWED_LINEAGE=renewed.certificate_path.parent)
     assert done.returncode == 0, done.stderr
     assert deployment.fingerprint == renewed.fingerprint
+
+
+def test_hook_where_the_server_reads_a_directory(tls_authority: Authority, tmp_path: Path) -> None:
+    """A server over certbot's whole directory takes what was renewed there; a broken renewal fails the hook."""
+    live = tmp_path / "certbot" / "live"
+    renewed = CredentialDirectory(
+        tls_authority, tmp_path / "certbot", "two.test", layout=Layout.CERTBOT, name="two.test"
+    )
+    assert live in renewed.certificate_path.parents
+    deployment = Deployment(tls_authority, tmp_path, ssl_certificate_directory=str(live))
+    with deployment.server:
+        renewed.rotate()
+        done = deployment.run("certbot.sh", RENEWED_LINEAGE=renewed.certificate_path.parent)
+        assert done.returncode == 0, done.stderr
+        assert "Nothing to install" in done.stdout
+        assert [each.fingerprint for each in deployment.server.certificates][1:] == [renewed.fingerprint]
+        renewed.rotate(identities=("three.test",))
+        done = deployment.run("certbot.sh", RENEWED_LINEAGE=renewed.certificate_path.parent)
+        assert done.returncode == 1
+        assert "does not cover two.test" in done.stderr
 
 
 def test_hook_fails(deployment: Deployment) -> None:
