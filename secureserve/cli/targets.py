@@ -13,7 +13,7 @@ from secureserve.certificates.names import address
 from secureserve.certificates.sources import DirectorySource
 from secureserve.certificates.summary import CertificateSummary, summarise, summarise_der
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import CredentialError, UnreadableCertificate
+from secureserve.errors import CredentialError, HandshakeFailed, NoCredential, UnreadableCertificate
 from secureserve.tls.probe import presented_chain
 
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ def look_at(
         private_key: The key of a certificate in a file of its own.
         password: Of encrypted keys.
         server_name: What to ask servers for, where it is not their host.
-
-    Raises:
-        HandshakeFailed: A server does not speak TLS.
-        OSError: A server does not answer.
     """
     for target in targets:
         path = Path(target)
@@ -85,7 +81,13 @@ def _of_server(target: str, server_name: str | None) -> CertificateSummary:
     if found is None:
         raise UnreadableCertificate(f"{target} does not exist, and is no HOST:PORT either.", path=target)
     host = found[0]
-    chain = presented_chain(found, server_name=server_name or (None if address(host) else host))
+    try:
+        chain = presented_chain(found, server_name=server_name or (None if address(host) else host))
+    except HandshakeFailed as error:
+        raise NoCredential(f"{target} presents no certificate: {error}", path=target) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise NoCredential(f"{target} presents no certificate: {reason}.", path=target) from error
     return summarise_der(chain, target, SYSTEM_CLOCK.now())
 
 

@@ -59,7 +59,7 @@ def presented_chain(
             except OSError as error:
                 chain = _chain(tls)
                 if not chain and isinstance(error, ssl.SSLError):
-                    message = f"The TLS handshake with {address} failed: {error.reason or error}."
+                    message = f"The TLS handshake failed: {error.reason or error}."
                     raise HandshakeFailed(message) from error
                 if not chain:
                     raise

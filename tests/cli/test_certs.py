@@ -156,6 +156,16 @@ def test_check(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
     assert "does not belong" in output
 
 
+def test_check_goes_on_where_nobody_answers(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
+    """A server that does not answer is one problem in the list, named, and the other targets are looked at as well."""
+    good = tls_authority.issue("one.test")
+    status, output, errors = certs("check", "127.0.0.1:1", good.pem_path, tmp_path / "none", "--name", "one.test")
+    assert (status, errors) == (1, "")
+    first, second = output.splitlines()
+    assert re.fullmatch(r"NoCredential: 127\.0\.0\.1:1 presents no certificate: .*refused.*", first)
+    assert "none does not exist" in second
+
+
 def test_check_passwords(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
     """An encrypted key is opened by --password-file; without it that is a problem."""
     issued = tls_authority.issue("one.test", password="s3cret")
