@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from secureserve.certificates.credential import Credential
 
-__all__ = ["ExpiryWatch", "next_threshold", "passed_thresholds", "thresholds"]
+__all__ = ["ExpiryWatch", "in_words", "next_threshold", "passed_thresholds", "thresholds"]
 
 LONGEST_NOTICE: Final = timedelta(days=30)
 """What the first warning comes before the end at most."""
@@ -41,6 +41,18 @@ def next_threshold(not_before: datetime, not_after: datetime, now: datetime) -> 
     """Return when the next threshold will be passed; None when all have been."""
     moments = (not_after - threshold for threshold in thresholds(not_after - not_before))
     return next((moment for moment in moments if moment > now), None)
+
+
+def in_words(seconds: float) -> str:
+    """Return how long something is, in the unit that suits it: a certificate may live for a year or for an hour.
+
+    Args:
+        seconds: The time.
+    """
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 class ExpiryWatch:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
-from secureserve.certificates.expiry import ExpiryWatch
+from secureserve.certificates.expiry import ExpiryWatch, in_words
 from secureserve.certificates.on_demand import CallableSource
 from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
@@ -266,7 +266,7 @@ class CertificateManager:
             if warning.remaining <= 0:
                 _LOGGER.error("the certificate of %s for %s HAS EXPIRED and is still served", warning.place, names)
             else:
-                left = _duration(warning.remaining)
+                left = in_words(warning.remaining)
                 _LOGGER.warning("the certificate of %s for %s expires in %s", warning.place, names, left)
             if self._publish_event is not None:
                 self._publish_event(warning)
@@ -278,8 +278,3 @@ class _EmergencyMark(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = f"EMERGENCY CERTIFICATE: {record.msg}"
         return True
-
-
-def _duration(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days

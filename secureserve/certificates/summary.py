@@ -100,7 +100,7 @@ def summarise(chain: Sequence[x509.Certificate], source: str, now: datetime) -> 
         fingerprint=hashlib.sha256(leaf.public_bytes(serialization.Encoding.DER)).hexdigest(),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
-        days_left=round((leaf.not_valid_after_utc - now).total_seconds() / _SECONDS_PER_DAY, 2),
+        days_left=round((leaf.not_valid_after_utc - now).total_seconds() / _SECONDS_PER_DAY, 5),
         key_type=next((name for kind, name in _KEY_TYPES if isinstance(key, kind)), type(key).__name__),
         chain_length=len(chain),
         problems=tuple(problems),

@@ -129,7 +129,7 @@ def _shown(served: Served, refusal: Refusal | None, now: datetime, *, default: b
         issuer=credential.issuer,
         not_before=credential.not_before,
         not_after=credential.not_after,
-        days_left=round((credential.not_after - now).total_seconds() / _SECONDS_PER_DAY, 2),
+        days_left=round((credential.not_after - now).total_seconds() / _SECONDS_PER_DAY, 5),
         key_type=credential.key_type,
         source=credential.origin,
         default=default,

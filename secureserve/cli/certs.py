@@ -15,6 +15,7 @@ import typer
 from secureserve.certificates import pem
 from secureserve.certificates.credential import Credential, password_from
 from secureserve.certificates.development import DEFAULT_LIFETIME, DEFAULT_NAMES, DevelopmentAuthority
+from secureserve.certificates.expiry import in_words
 from secureserve.certificates.files import write_atomically
 from secureserve.certificates.summary import CertificateSummary
 from secureserve.cli.rotate import Place, Rotation
@@ -39,6 +40,8 @@ app = typer.Typer(
 
 FAILED: Final = 1
 """The exit status when a certificate is no good, or was not taken."""
+
+_SECONDS_PER_DAY: Final = 86400.0
 
 _PROFILE_KEYS: Final = ("names", "lifetime_days", "key_type")
 
@@ -261,7 +264,7 @@ def _check_running(control_socket: Path, *, names: Sequence[str], min_days: floa
     view = ask(control_socket, "certificates.show")
     found = [(each["error"], each["message"]) for each in view["refused"]]
     found += [
-        ("Expired", f"{each['source']} has {each['days_left']} days left.")
+        ("Expired", f"{each['source']} has {each['days_left']:.2f} days left.")
         for each in view["served"]
         if each["days_left"] < min_days or each["days_left"] <= 0
     ]
@@ -278,7 +281,9 @@ def _judge(summary: CertificateSummary, names: Sequence[str], min_days: float) -
     problems = list(summary.problems)
     problems += [problem for problem in map(summary.lacks, names) if problem is not None]
     if 0 < summary.days_left < min_days:
-        message = f"{summary.source} has {summary.days_left} days left, less than the {min_days:g} asked for. Renew it."
+        message = (
+            f"{summary.source} has {summary.days_left:.2f} days left, less than the {min_days:g} asked for. Renew it."
+        )
         problems.append(Expired(message, path=summary.source))
     return problems
 
@@ -300,7 +305,8 @@ def _print_table(rows: Sequence[tuple[str, Sequence[str], str, float, str, str]]
         typer.echo(source)
         typer.echo(f"  names    {', '.join(names) or '(none)'}")
         typer.echo(f"  issuer   {issuer or '(none)'}")
-        typer.echo(f"  expires  in {days_left:g} days" if days_left > 0 else f"  EXPIRED  {-days_left:g} days ago")
+        span = in_words(abs(days_left) * _SECONDS_PER_DAY)
+        typer.echo(f"  expires  in {span}" if days_left > 0 else f"  EXPIRED  {span} ago")
         typer.echo(f"  key      {key_type}")
         typer.echo(f"  sha256   {fingerprint}")
 

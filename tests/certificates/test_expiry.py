@@ -78,3 +78,18 @@ def test_successor_starts_afresh(tls_authority: Authority) -> None:
     assert watch.due([("place", second)], START + 5 * DAY) == []
     assert watch.due([("place", second)], START + 9 * DAY)
     assert watch.next_due([], START) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (30 * 86400, "30.0 days"),
+        (86400, "24.0 hours"),
+        (3600, "60.0 minutes"),
+        (90, "90 seconds"),
+        (0.4, "0 seconds"),
+    ],
+)
+def test_in_words(seconds: float, words: str) -> None:
+    """What is left is said in the unit that suits it: a certificate for an hour has no days."""
+    assert expiry.in_words(seconds) == words

@@ -94,7 +94,7 @@ def test_show_files(certs: Any, tls_authority: Authority, tmp_path: Path) -> Non
     assert status == 0
     for shown in (one.certificate_path, "one.test, 192.0.2.1", one.fingerprint, "two.test", "ecdsa", "in 29", "in 30"):
         assert str(shown) in output or shown in {"in 29", "in 30"}
-    assert re.search(r"expires  in (29\.\d+|30) days", output)
+    assert re.search(r"expires  in (29\.9|30\.0) days", output)
     status, output, _ = certs("show", "--json", one.pem_path, one.pkcs12_path)
     assert status == 0
     assert [each["fingerprint"] for each in json.loads(output)] == [one.fingerprint] * 2
@@ -164,6 +164,21 @@ def test_check_goes_on_where_nobody_answers(certs: Any, tls_authority: Authority
     first, second = output.splitlines()
     assert re.fullmatch(r"NoCredential: 127\.0\.0\.1:1 presents no certificate: .*refused.*", first)
     assert "none does not exist" in second
+
+
+def test_last_minutes(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
+    """A certificate for an hour that has minutes left has not expired, nor has it as many days as are asked for."""
+    directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test", lifetime=timedelta(minutes=6))
+    pair = (directory.certificate_path, "--private-key", directory.private_key_path)
+    assert re.search(r"expires  in [56]\.\d minutes", certs("show", *pair)[1])
+    assert certs("check", *pair)[0] == 0
+    assert certs("check", *pair, "--min-days", "1")[0] == 1
+    running = Running(directory, tmp_path / "control")
+    with running.server:
+        socket = ("--control-socket", running.control)
+        assert re.search(r"expires  in [56]\.\d minutes", certs("show", *socket)[1])
+        assert certs("check", *socket)[0] == 0
+        assert certs("check", *socket, "--min-days", "1")[0] == 1
 
 
 def test_check_passwords(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
