@@ -390,7 +390,7 @@ class _Look:
         if not self.force and _is_older(credential, old.credential):
             message = (
                 f"The certificate in {credential.origin} was issued before the one being served "
-                f"({credential.not_before:%Y-%m-%d %H:%M} before {old.credential.not_before:%Y-%m-%d %H:%M} UTC). "
+                f"({credential.not_before:%Y-%m-%d %H:%M:%S} before {old.credential.not_before:%Y-%m-%d %H:%M:%S} UTC). "
                 "Reload by force if going back is what you want."
             )
             raise OlderThanServed(message, path=credential.origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,7 @@ def test_not_older(served: Served, listener: Listener) -> None:
     older = served.directory.rotate(**_dates(-11, 89))
     assert not served.rotator.reload().ok
     assert listener.of(RotationRefused)[0].error == "OlderThanServed"
+    assert re.search(r"\d\d:\d\d:\d\d before .*\d\d:\d\d:\d\d UTC", listener.of(RotationRefused)[0].message)
     assert served.fingerprint == current
     assert served.rotator.reload(force=True).ok
     assert served.fingerprint == older.fingerprint
