@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from secureserve.certificates.store import CertificateStore
     from secureserve.clock import Clock
 
-__all__ = ["Outcome", "Refusal", "Rotator", "Served"]
+__all__ = ["Outcome", "Refusal", "Rotator", "Served", "is_older"]
 
 EMERGENCY: Final = "emergency"
 """The place that a credential comes from which is served because nothing else can be."""
@@ -387,10 +387,11 @@ class _Look:
                 raise problem
         if old is None:
             return
-        if not self.force and _is_older(credential, old.credential):
+        if not self.force and is_older(credential, old.credential):
+            began, current = (f"{one.not_before:%Y-%m-%d %H:%M:%S}" for one in (credential, old.credential))
             message = (
                 f"The certificate in {credential.origin} was issued before the one being served "
-                f"({credential.not_before:%Y-%m-%d %H:%M:%S} before {old.credential.not_before:%Y-%m-%d %H:%M:%S} UTC). "
+                f"({began} before {current} UTC). "
                 "Reload by force if going back is what you want."
             )
             raise OlderThanServed(message, path=credential.origin)
@@ -399,7 +400,8 @@ class _Look:
             raise ChainBroken(message, path=credential.origin)
 
 
-def _is_older(credential: Credential, served: Credential) -> bool:
+def is_older(credential: Credential, served: Credential) -> bool:
+    """Return whether a credential was issued before the one that it is to replace."""
     allowance = timedelta(0) if credential.issuer == served.issuer else BACKDATED_AT_MOST
     return credential.not_before < served.not_before - allowance
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates import files, names
 from secureserve.certificates.credential import Credential
+from secureserve.certificates.rotation import is_older
 from secureserve.certificates.summary import summarise_der
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import (
@@ -175,7 +176,7 @@ class Rotation:
                 f"The new certificate does not cover {', '.join(lost)}, which the old one does. --force does it anyway."
             )
             raise NameNotCovered(message, path=new.origin)
-        if new.not_before < old.not_before:
+        if is_older(new, old):
             message = "The new certificate was issued before the one in place. --force does it anyway."
             raise OlderThanServed(message, path=new.origin)
 

@@ -15,12 +15,10 @@ from secureserve import cli
 from secureserve.cli import certs as cli_certs
 from secureserve.cli import trust
 from secureserve.managed.server import Server
-from secureserve.testing import CredentialDirectory, Layout
+from secureserve.testing import Authority, CredentialDirectory, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from secureserve.testing import Authority
 
 DAY = timedelta(days=1)
 
@@ -333,6 +331,15 @@ def test_rotate_beside_what_is_refused(certs: Any, tls_authority: Authority, tmp
         assert status == 0, errors
         assert "Also refused: " in output
         assert running.fingerprint == new.fingerprint
+
+
+def test_rotate_to_another_issuer(certs: Any, running: Running, tmp_path: Path) -> None:
+    """As for the server itself: after a change of authority, an earlier beginning the same day is not older."""
+    start = running.directory.credential.leaf.not_valid_before_utc - timedelta(hours=12)
+    new = Authority(tmp_path / "other").issue("one.test", "127.0.0.1", not_before=start, not_after=start + 90 * DAY)
+    status, _, errors = certs("rotate", "--certificate", new.pem_path, "--control-socket", running.control)
+    assert status == 0, errors
+    assert running.fingerprint == new.fingerprint
 
 
 def test_rotate_by_the_watcher(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
