@@ -41,6 +41,9 @@ app = typer.Typer(
 FAILED: Final = 1
 """The exit status when a certificate is no good, or was not taken."""
 
+UNUSABLE: Final = 2
+"""The exit status when what was asked for cannot be done, as for a wrong command line."""
+
 _SECONDS_PER_DAY: Final = 86400.0
 
 _PROFILE_KEYS: Final = ("names", "lifetime_days", "key_type")
@@ -84,10 +87,10 @@ def show(
         _show_running(_required(control_socket), as_json=as_json)
         return
     found = list(look_at(targets, private_key=private_key, password=_password(password_file), server_name=server_name))
-    for each in found:
-        if isinstance(each, CredentialError):
-            raise each
     summaries = [each for each in found if isinstance(each, CertificateSummary)]
+    errors = [each for each in found if isinstance(each, CredentialError)]
+    if errors and not summaries:
+        raise errors[0]
     if as_json:
         _print_json([each.as_dict() for each in summaries])
     else:
@@ -97,6 +100,10 @@ def show(
                 for each in summaries
             ]
         )
+    for error in errors:
+        typer.echo(f"secureserve: {error}", err=True)
+    if errors:
+        raise typer.Exit(UNUSABLE)
 
 
 @app.command()

@@ -117,6 +117,21 @@ def test_show_what_cannot_be_shown(certs: Any, tmp_path: Path) -> None:
     assert "--control-socket" in errors
 
 
+def test_show_what_can_be_shown(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:
+    """One bad certificate in a directory, or one server that does not answer, does not hide the others."""
+    good = CredentialDirectory(tls_authority, tmp_path / "many" / "one", "one.test")
+    bad = CredentialDirectory(tls_authority, tmp_path / "many" / "two", "two.test")
+    bad.break_("garbage")
+    targets = (tmp_path / "many", "127.0.0.1:1")
+    status, output, errors = certs("show", *targets)
+    assert status == 2
+    assert good.fingerprint in output
+    assert errors.count("secureserve: ") == errors.count("\n") == 2
+    status, output, _ = certs("show", "--json", *targets)
+    assert status == 2
+    assert [each["fingerprint"] for each in json.loads(output)] == [good.fingerprint]
+
+
 def test_show_servers(certs: Any, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server is shown by what it presents at HOST:PORT, and a running one of ours by its control socket."""
     status, output, _ = certs("show", "--json", running.address, "--server-name", "one.test")
