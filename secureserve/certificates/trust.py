@@ -75,8 +75,11 @@ class TrustKeeper:
         Args:
             reason: What made us look, for events.
         """
+        events = []
         with self._lock:
-            events = [self._reload(acceptor, paths, reason) for acceptor, paths in self._acceptors]
+            for acceptor, paths in self._acceptors:
+                self._seen[acceptor] = content_digest(paths)
+                events.append(self._reload(acceptor, paths, reason))
         return tuple(event for event in events if event is not None)
 
     def reload_changed(self, *, tentative: bool = False) -> bool:

@@ -14,6 +14,8 @@ import pytest
 from secureserve import errors
 from secureserve.certificates.manager import CertificateManager
 from secureserve.certificates.sources import DirectorySource, FileSource, MemorySource
+from secureserve.certificates.trust import TrustKeeper
+from secureserve.clock import SYSTEM_CLOCK
 from secureserve.events import CredentialExpiring, CredentialRotated, RotationRefused
 from secureserve.testing import CredentialDirectory, Layout, ManualClock
 
@@ -346,6 +348,22 @@ def test_refused_client_authorities(tls_authority: Authority, tmp_path: Path, li
     acceptor.fail = False
     assert manager.reload().ok
     assert manager.certificates.refused == ()
+
+
+def test_client_authorities_put_back(tmp_path: Path) -> None:
+    """What was refused is mended when the file is again as it was before, too."""
+    authorities = tmp_path / "client-ca.pem"
+    authorities.write_text("one")
+    keeper, acceptor = TrustKeeper(SYSTEM_CLOCK), FakeAcceptor()
+    keeper.add(acceptor, [authorities])
+    acceptor.fail = True
+    authorities.write_text("two")
+    assert keeper.reload_changed(tentative=True)
+    assert len(keeper.reload("api")) == len(keeper.refusals()) == 1
+    acceptor.fail = False
+    authorities.write_text("one")
+    assert not keeper.reload_changed(tentative=True)
+    assert keeper.refusals() == ()
 
 
 def test_client_authorities_may_be_half_written(
