@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import stat
 import threading
 from dataclasses import dataclass
@@ -23,10 +25,10 @@ from secureserve.errors import (
     SecureServeError,
 )
 from secureserve.managed.control import ask
-from secureserve.tls.probe import presented_chain
+from secureserve.tls.probe import PROBE_TIMEOUT, presented_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["Place", "Rotation"]
 
@@ -151,7 +153,7 @@ class Rotation:
             self._reload(force=self.force, revoke_sessions=self.revoke_sessions)
             self._wait_until_served(new)
             return
-        with files.Lock(directory / f".{self.place.certificate.name}.lock"):
+        with files.Lock(directory / f".{self.place.certificate.name}.lock"), _ended_by_signals():
             before = _Kept.of(path for path in self.place.contents_for(new, private_key))
             try:
                 for path, content in self.place.contents_for(new, private_key).items():
@@ -209,7 +211,11 @@ class Rotation:
         clock, pause = SYSTEM_CLOCK, threading.Event()
         deadline = clock.monotonic() + self.timeout
         for place in self._all_addresses():
-            while (found := place.fingerprint(new)) != new.fingerprint:
+            while True:
+                left = min(PROBE_TIMEOUT, max(_BETWEEN_LOOKS, deadline - clock.monotonic()))
+                found = place.fingerprint(new, left)
+                if found == new.fingerprint:
+                    break
                 if clock.monotonic() > deadline:
                     raise LifecycleError(f"{place} still presents {found} after {self.timeout:g} seconds.")
                 pause.wait(_BETWEEN_LOOKS)
@@ -242,20 +248,22 @@ class _Address:
         host, port = self.where
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def fingerprint(self, wanted: Credential) -> str:
+    def fingerprint(self, wanted: Credential, timeout: float) -> str:
         """Return the fingerprint of what is presented to who wants this credential, or why that is not known."""
-        found = self._presented(wanted, None)
-        if found != wanted.fingerprint and wanted.key_type in {"rsa", "ecdsa"}:
-            # It may be one of two for the same names, of which most clients are shown the other.
-            return wanted.fingerprint if self._presented(wanted, wanted.key_type) == wanted.fingerprint else found
-        return found
-
-    def _presented(self, wanted: Credential, key_type: str | None) -> str:
-        name = _name_to_ask_for(wanted)
         try:
-            chain = presented_chain(self.where, server_name=name, key_type=key_type, preface=self.preface)
+            found = self._presented(wanted, timeout)
         except (SecureServeError, OSError) as error:
             return f"nothing ({error})"
+        if found != wanted.fingerprint and wanted.key_type in {"rsa", "ecdsa"}:
+            # It may be one of two for the same names, of which most clients are shown the other.
+            with contextlib.suppress(SecureServeError, OSError):
+                if self._presented(wanted, timeout, wanted.key_type) == wanted.fingerprint:
+                    return wanted.fingerprint
+        return found
+
+    def _presented(self, wanted: Credential, timeout: float, key_type: str | None = None) -> str:
+        name = _name_to_ask_for(wanted)
+        chain = presented_chain(self.where, server_name=name, key_type=key_type, preface=self.preface, timeout=timeout)
         return summarise_der(chain, str(self), SYSTEM_CLOCK.now()).fingerprint
 
 
@@ -290,6 +298,24 @@ class _Kept:
             self.path.unlink(missing_ok=True)
         else:
             self.install(self.content)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within the block, have SIGTERM and SIGHUP be an exception, as Ctrl-C is, so that what was begun is undone."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _name_to_ask_for(credential: Credential) -> str | None:

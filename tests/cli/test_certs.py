@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import stat
+import subprocess
+import sys
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -346,6 +351,40 @@ def test_rotate_beside_what_is_refused(certs: Any, tls_authority: Authority, tmp
         assert status == 0, errors
         assert "Also refused: " in output
         assert running.fingerprint == new.fingerprint
+
+
+def test_rotate_waits_no_longer_than_it_says(certs: Any, running: Running, tls_authority: Authority) -> None:
+    """A server that accepts and says nothing holds up the rotation for --timeout, and no longer."""
+    new = tls_authority.issue("one.test", "127.0.0.1", fresh_key=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connect = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        status, output, errors = certs(
+            *("rotate", "--certificate", new.pem_path, "--control-socket", running.control),
+            *("--connect", connect, "--timeout", "0.5"),
+        )
+        assert time.monotonic() - began < 8
+    assert status == 1
+    assert f"{connect} still presents nothing" in errors
+    assert "Put the old files back." in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_rotate_is_undone_when_it_is_ended(running: Running, tls_authority: Authority, number: signal.Signals) -> None:
+    """A rotation that is ended from outside while it waits leaves the old files, and the old certificate served."""
+    before, content = running.fingerprint, running.directory.certificate_path.read_bytes()
+    new = tls_authority.issue("one.test", "127.0.0.1", fresh_key=True, chain_depth=1)
+    command = [sys.executable, "-u", "-m", "secureserve", "certs", "rotate", "--certificate", str(new.pem_path)]
+    command += ["--control-socket", str(running.control), "--connect", "127.0.0.1:1", "--timeout", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() not in {f"Installed {running.directory.certificate_path}.\n", ""}:
+            pass
+        process.send_signal(number)
+        assert "Put the old files back." in process.stdout.read()
+    assert process.returncode == 128 + number
+    assert running.fingerprint == before
+    assert running.directory.certificate_path.read_bytes() == content
 
 
 def test_rotate_to_another_issuer(certs: Any, running: Running, tmp_path: Path) -> None:
