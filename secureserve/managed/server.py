@@ -266,8 +266,7 @@ class Server(OlderSpellings):
         Raises:
             OSError: It is not ours to give.
         """
-        if self._control is not None:
-            self._control.give_to(user, group)
+        self._side_listeners.give_control_to(user, group)
 
     def change(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Set attributes of a running server, all or none; those that can be are in force at once.

@@ -47,6 +47,19 @@ class SideListeners:
         control.start()
         self._control = control
 
+    def give_control_to(self, user: int, group: int) -> None:
+        """Give the control socket, where there is one, to the user that this process is about to become.
+
+        Args:
+            user: The user's id.
+            group: The group's id.
+
+        Raises:
+            OSError: It is not ours to give.
+        """
+        if self._control is not None:
+            self._control.give_to(user, group)
+
     def start_redirector(self, serves: Callable[[str], bool]) -> None:
         """Listen at the redirecting port, if there is to be one.
 
