@@ -18,6 +18,7 @@ from secureserve.testing import ManualClock
 from secureserve.tls.client_hello import ClientHello
 from tests.acme.stewardship import CA, DAY, HOUR, MINUTE, NAME, NOW, PATIENCE, HandIssuer, Stewardship, unreachable
 from tests.certificates.test_serving import Client, application
+from tests.http.serving import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -283,7 +284,8 @@ def test_let_go_when_not_wanted(stewardship: Stewardship, issuer: HandIssuer, de
     assert [call[0] for call in issuer.calls].count((NEW,)) == 1
     assert stewardship.source.orders == ((NAME,),)
     storage = stewardship.source.storage
-    assert [key.names for kind in Kind for key in storage.keys(kind)] == [(NAME,)]
+    # It is looked after no more before the last of what was kept for it is removed.
+    wait_for(lambda: [key.names for kind in Kind for key in storage.keys(kind)] == [(NAME,)])
     if reason == "not allowed":
         assert _ask(source, NEW) is None
         assert [call[0] for call in issuer.calls].count((NEW,)) == 1
