@@ -10,7 +10,7 @@ from secureserve.errors import PeerTimeout
 from secureserve.front.conversation import NOTHING_SAID
 from secureserve.front.deadlines import Alarm
 from secureserve.front.waiting import acknowledged, wait_for
-from secureserve.tls.engines.base import Want
+from secureserve.tls.engines.base import RECORD, Want
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSITIONS", "Connection", "State"]
 
-RECORD: Final = 16 * 1024
-"""What one read asks for: the most that a TLS record carries (RFC 8446, 5.1)."""
 SENT_AT_ONCE: Final = 64 * RECORD
 """What one call sends at the most, which it does without the interpreter lock and, while the peer takes it, without an
 end: about a millisecond of it."""

@@ -20,7 +20,7 @@ __all__ = ["Exchanges"]
 
 FLUSH_AT_ONCE: Final = 256 * 1024
 """Bytes flushed in one step, so that a quick reader of a large response does not keep the thread."""
-TURN_SECONDS: Final = 0.003
+SERVED_IN_A_ROW_SECONDS: Final = 0.003
 """How long a peer that sends without an end (requests one behind the other, or empty lines) is served in a row, before
 the others have their turn. It is looked at between two requests, and between two reads."""
 
@@ -199,4 +199,4 @@ def _has_had_its_turn(connection: Connection) -> bool:
     if connection.turn_began is None:
         connection.turn_began = now
         return False
-    return now - connection.turn_began >= TURN_SECONDS
+    return now - connection.turn_began >= SERVED_IN_A_ROW_SECONDS

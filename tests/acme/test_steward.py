@@ -46,6 +46,15 @@ if TYPE_CHECKING:
 Make = "Callable[..., Stewardship]"
 
 
+def fail_three_times(stewardship: Stewardship) -> None:
+    """Have a steward make its first three attempts, and stop."""
+    stewardship.steward.start()
+    stewardship.settle()
+    stewardship.advance(MINUTE)
+    stewardship.advance(3 * MINUTE)
+    stewardship.steward.stop()
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     """The clock of the test."""
@@ -378,12 +387,7 @@ class TestFailures:
     def test_a_restart_does_not_begin_to_count_anew(self, make: Any, issuer: HandIssuer, storage: FileStorage) -> None:
         """Waits go on growing where they were, until a success; then, over a restart too, they begin with a minute."""
         issuer.outcomes = [unreachable() for _ in range(5)]
-        first = make()
-        first.steward.start()
-        first.settle()
-        first.advance(MINUTE)
-        first.advance(3 * MINUTE)
-        first.steward.stop()
+        fail_three_times(make())
         second = make()
         second.steward.start()
         second.settle()
@@ -571,12 +575,7 @@ class TestStaging:
         """What staging refused is part of the row as well."""
         issuer.outcomes = [problem(), problem()]
         staging.outcomes = [problem("dns"), problem("dns")]
-        first = make()
-        first.steward.start()
-        first.settle()
-        first.advance(MINUTE)
-        first.advance(3 * MINUTE)
-        first.steward.stop()
+        fail_three_times(make())
         second = make()
         second.steward.start()
         second.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -48,6 +49,19 @@ class Watched:
         """Wait until there were so many calls."""
         with self._news:
             assert self._news.wait_for(lambda: self.calls >= times, PATIENCE)
+
+
+@contextlib.contextmanager
+def watching(path: Path) -> Iterator[Watched]:
+    """Watch a file, which says ``first``, by notification; it has been looked at when the block begins."""
+    path.write_text("first")
+    watched = Watched(path, 0.0)
+    watched.watcher.start()
+    try:
+        watched.wait_until_seen(b"first")
+        yield watched
+    finally:
+        watched.watcher.stop()
 
 
 def _write(path: Path, content: str) -> None:
@@ -149,11 +163,7 @@ def test_permissions(watched: Watched) -> None:
 def test_no_circles(tmp_path: Path) -> None:
     """Looking causes no change, so a change is reported and confirmed and no more; neighbours do not matter."""
     path = tmp_path / "file"
-    path.write_text("first")
-    watched = Watched(path, 0.0)
-    watched.watcher.start()
-    try:
-        watched.wait_until_seen(b"first")
+    with watching(path) as watched:
         path.write_text("second")
         watched.wait_until_seen(b"second")
         watched.wait_until_called(3)
@@ -164,23 +174,15 @@ def test_no_circles(tmp_path: Path) -> None:
         path.write_text("third")
         watched.wait_until_seen(b"third")
         assert watched.calls <= settled + 2
-    finally:
-        watched.watcher.stop()
 
 
 def test_changes_of_neighbours_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A program that logs at INFO hears nothing of what changes in the directories that are watched."""
     caplog.set_level(logging.INFO)
     path = tmp_path / "file"
-    path.write_text("first")
-    watched = Watched(path, 0.0)
-    watched.watcher.start()
-    try:
-        watched.wait_until_seen(b"first")
+    with watching(path) as watched:
         path.write_text("second")
         watched.wait_until_seen(b"second")
-    finally:
-        watched.watcher.stop()
     assert caplog.text == ""
 
 
@@ -256,7 +258,6 @@ def test_directory_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
     """Where a directory may be passed through and not read, its files are seen to change all the same."""
     path = tmp_path / "private" / "file"
     path.parent.mkdir(mode=0o311)
-    path.write_text("first")
     access = os.access
 
     def refuse(asked: str, mode: int) -> bool:
@@ -264,16 +265,11 @@ def test_directory_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
 
     # Root may read whatever the mode says.
     monkeypatch.setattr("os.access", refuse)
-    watched = Watched(path, 0.0)
-    watched.watcher.start()
-    try:
-        watched.wait_until_seen(b"first")
+    with watching(path) as watched:
         path.write_text("second")
         watched.wait_until_seen(b"second")
         _rename(path, "third")
         watched.wait_until_seen(b"third")
-    finally:
-        watched.watcher.stop()
 
 
 def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,13 +280,7 @@ def test_no_watches_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 
     monkeypatch.setattr("watchfiles.watch", refuse)
     path = tmp_path / "file"
-    path.write_text("first")
-    watched = Watched(path, 0.0)
-    watched.watcher.start()
-    try:
-        watched.wait_until_seen(b"first")
+    with watching(path) as watched:
         path.write_text("second")
         watched.wait_until_seen(b"second")
         assert "OS file watch limit reached" in caplog.text
-    finally:
-        watched.watcher.stop()

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from secureserve.tls.client_trust import ClientTrust
     from secureserve.tls.info import TLSInfo
 
-__all__ = ["CLOSED", "Choose", "Presented", "TLSConnection", "TLSEngine", "Transport", "Want"]
+__all__ = ["CLOSED", "RECORD", "Choose", "Presented", "TLSConnection", "TLSEngine", "Transport", "Want"]
+
+RECORD: Final = 16 * 1024
+"""Bytes that a TLS record carries at the most (RFC 8446, 5.1)."""
 
 
 class Want(enum.Enum):

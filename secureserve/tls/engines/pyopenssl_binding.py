@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
 
+from secureserve.tls.engines.base import RECORD
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -69,8 +71,6 @@ _OK: Final = 0
 _ALERT_FATAL: Final = 2
 _NOACK: Final = 3
 _HANDSHAKE_RECORD: Final = 22
-RECORD: Final = 16 * 1024
-"""Bytes that a TLS record carries at the most (RFC 8446, 5.1)."""
 _CLIENT_HELLO: Final = 1
 
 
