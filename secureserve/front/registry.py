@@ -276,9 +276,8 @@ class Registry:
 
 
 def _shut_down(transport: Transport, how: int = socket.SHUT_RDWR) -> None:
-    # The socket object may be a TLS one, whose own shutdown() takes the TLS layer off under the thread that uses it.
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(transport.sock, how)
+        transport.sock.shutdown(how)
 
 
 def _nothing() -> None:

@@ -149,8 +149,7 @@ class TLSSocket:
         if how != socket.SHUT_RD and self._shaken:
             self._say_goodbye()
             self._drain()
-        # The engine's own shutdown() would take TLS off under a thread that is reading.
-        socket.socket.shutdown(self._connection.sock, how)
+        self._connection.sock.shutdown(how)
 
     def close(self) -> None:
         """Close the socket. Harmless when closed."""
@@ -189,8 +188,8 @@ class TLSSocket:
         deadline = self._deadline(CLOSE_TIMEOUT)
         try:
             if last_words:
-                socket.socket.send(sock, last_words)
-            socket.socket.shutdown(sock, socket.SHUT_WR)
+                sock.send(last_words)
+            sock.shutdown(socket.SHUT_WR)
             while self._drain():
                 self._wait(Want.READ, deadline)
         except OSError:
@@ -212,7 +211,7 @@ class TLSSocket:
         left = _MAX_DRAINED
         try:
             while left > 0:
-                data = socket.socket.recv(self._connection.sock, left)
+                data = self._connection.sock.recv(left)
                 if not data:
                     return False
                 left -= len(data)

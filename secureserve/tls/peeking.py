@@ -47,8 +47,7 @@ def peek_hello(sock: socket.socket) -> bytes | None:
 
 def peek(sock: socket.socket) -> bytes:
     """Return what has arrived, and leave it there."""
-    # A TLS socket of the standard library forbids peeking; the socket that it is as well does not.
-    return socket.socket.recv(sock, MAX_HELLO_SIZE, socket.MSG_PEEK)
+    return sock.recv(MAX_HELLO_SIZE, socket.MSG_PEEK)
 
 
 def client_hello_message(received: bytes) -> bytes | None:

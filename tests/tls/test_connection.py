@@ -114,13 +114,6 @@ def test_nothing_to_receive_is_a_value(acceptor: TLSAcceptor, client: ssl.SSLCon
         assert pair.server.pending() == 0
 
 
-def test_the_builtin_engine_needs_no_dict_for_a_connection(store: CertificateStore, client: ssl.SSLContext) -> None:
-    """All that ssl keeps in its socket has a place there: a dict would take more than the socket."""
-    with connected(TLSAcceptor(store, engine="builtin"), client) as pair:
-        pair.shake_hands()
-        assert vars(pair.server.sock) == {}
-
-
 def test_decrypted_bytes_are_told_of(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:
     """What is left of a record after a short receive is counted by pending(), and comes with the next receive."""
     with connected(acceptor, client) as pair:

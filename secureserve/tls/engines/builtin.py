@@ -4,8 +4,10 @@ Theory of operation: as with the other engine, connections start on a base conte
 made, and the server-name callback switches each to the context of what it is shown. What a ClientHello offers ssl does
 not tell, so it is looked at before ssl takes it from the socket. That way a client whose protocols we do not speak is
 refused as RFC 7301 wants, an ACME authority is recognised, and the credential that was shown is known where there are
-two. (ssl's message callback shows it too, at the price of the interpreter lock for every message of a handshake.) What
-a connection reads and writes goes straight to the object under its TLS socket.
+two. (ssl's message callback shows it too, at the price of the interpreter lock for every message of a handshake.)
+
+A connection holds the object that `ssl.SSLSocket` stands on, and not one of those: their methods do little but call the
+same of that object, and to make one takes as long as a tenth of the handshake.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import contextlib
 import errno
 import logging
 import os
-import socket
 import ssl
 import threading
 import warnings
@@ -47,6 +48,7 @@ from secureserve.tls.policy import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from secureserve.certificates.credential import Credential
@@ -157,15 +159,15 @@ class BuiltinEngine:
         """Bind TLS to a non-blocking socket.
 
         Raises:
-            ConnectionError: The peer has gone already.
+            ConnectionError: The library has no room for it.
         """
+        base: Any = self._base
         try:
-            wrapped = self._base.wrap_socket(
-                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
+            # What wrap_socket() does after it has asked the system about a socket of which we know it all.
+            library = base._wrap_socket(sock, True)  # noqa: SLF001 - as above
         except OSError as error:
             raise _connection_error(error) from None
-        return BuiltinConnection(self, wrapped)
+        return BuiltinConnection(self, sock, library)
 
     def renew_ticket_keys(self) -> None:
         """Make it impossible to resume sessions from before."""
@@ -201,7 +203,6 @@ class BuiltinEngine:
 
     def _new_base(self) -> ssl.SSLContext:
         context = self._new_context(self._policy.alpn_protocols)
-        context.sslsocket_class = _TLSSocket
         context.sni_callback = _on_server_name
         return context
 
@@ -257,24 +258,6 @@ class BuiltinEngine:
             ) from None
 
 
-class _TLSSocket(ssl.SSLSocket):
-    """ssl's, with places for what it holds, which take a quarter of a kilobyte less than a dict for each connection.
-
-    Whatever else a release of Python puts into one goes into a dict, as before.
-    """
-
-    __slots__ = (
-        "_connected",
-        "_context",
-        "_session",
-        "_sslobj",
-        "do_handshake_on_connect",
-        "server_hostname",
-        "server_side",
-        "suppress_ragged_eofs",
-    )
-
-
 class BuiltinConnection:
     """A TLS connection of the ssl module, bound to a socket.
 
@@ -290,17 +273,17 @@ class BuiltinConnection:
         "_library",
         "_presented",
         "_server_name",
-        "_tls_socket",
         "close_notify_received",
         "hello",
+        "sock",
         "tls",
     )
 
-    def __init__(self, engine: BuiltinEngine, tls_socket: ssl.SSLSocket) -> None:
+    def __init__(self, engine: BuiltinEngine, sock: socket.socket, library: Any) -> None:
+        self.sock = sock
         self.tls: TLSInfo | None = None
         self.close_notify_received = False
         self.hello: ClientHello | None = None
-        self._tls_socket = tls_socket
         self._engine = engine
         self._server_name: str | None = None
         self._presented: Presented | None = None
@@ -308,18 +291,11 @@ class BuiltinConnection:
         self._is_over = False
         self._is_strange = True
         self._is_resting = False
-        # What a TLS socket stands on; its own methods do nothing but call this one's. It has it from the start, unless
-        # the peer has gone already.
-        self._library: Any = getattr(tls_socket, "_sslobj", None) or tls_socket
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket underneath."""
-        return self._tls_socket
+        self._library = library
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 once closed."""
-        return self._tls_socket.fileno()
+        return self.sock.fileno()
 
     def handshake(self) -> Want | None:
         """Take the handshake as far as it goes without waiting.
@@ -416,12 +392,12 @@ class BuiltinConnection:
     def close_notify(self) -> Want | None:
         """Say that nothing more will be sent. Does not wait for the peer's."""
         try:
-            self._tls_socket.unwrap()
+            self._library.shutdown()
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except (OSError, ValueError):
             return None
-        # Both sides have said it, and the object has gone back to being a plain socket.
+        # Both sides have said it.
         self._library = CLOSED
         self._is_over = True
         return None
@@ -430,7 +406,7 @@ class BuiltinConnection:
         """Close the socket, at once and without a word. Harmless when closed."""
         # It knows the descriptor by its number, which the next connection may get.
         self._library = CLOSED
-        self._tls_socket.close()
+        self.sock.close()
 
     def on_server_name(self, name: str | None) -> int | None:
         """Take note of what the client wants and switch to the context for it, or return the alert to refuse with."""
@@ -444,7 +420,7 @@ class BuiltinConnection:
             self._alert = _REFUSALS[presented]
             return presented
         self._presented = presented
-        self._tls_socket.context = presented.context
+        self._library.context = presented.context
         return None
 
     def _end(self, error: Exception) -> None:
@@ -457,7 +433,7 @@ class BuiltinConnection:
 
     def _meet(self) -> bool:
         """Look at the ClientHello; return whether the handshake can go on."""
-        sock = self._tls_socket
+        sock = self.sock
         message = peek_hello(sock)
         if message is None:
             self._is_resting = True
@@ -480,8 +456,8 @@ class BuiltinConnection:
             return
         with contextlib.suppress(OSError):
             # What is left unread would have the alert thrown away with the connection.
-            socket.socket.recv(sock, MAX_HELLO_SIZE)
-            socket.socket.send(sock, _UNRECOGNIZED_NAME_ALERT)
+            sock.recv(MAX_HELLO_SIZE)
+            sock.send(_UNRECOGNIZED_NAME_ALERT)
         self._alert = _REFUSALS[UNRECOGNIZED_NAME]
         raise HandshakeFailed(refusal(self._alert, None), alert=self._alert)
 
@@ -578,7 +554,7 @@ def _check_possible(policy: TLSPolicy) -> None:
         raise ConfigurationError("ocsp_staple", str(policy.ocsp_staple), "cannot be stapled through ssl", remedy)
 
 
-def _on_server_name(_tls_socket: Any, name: str | None, _context: ssl.SSLContext) -> int | None:
+def _on_server_name(_sock: Any, name: str | None, _context: ssl.SSLContext) -> int | None:
     connection: BuiltinConnection = _HANDSHAKE.connection
     return connection.on_server_name(name)
 
