@@ -219,8 +219,10 @@ def _covering(snapshot: StoreSnapshot, server_name: str) -> tuple[tuple[Credenti
         if server_name.startswith("*."):
             return ()
         exact = snapshot.exact.get(server_name)
-    wildcard = snapshot.wildcard.get(names.parent(server_name))
+    wildcard = snapshot.wildcard.get(names.parent(server_name)) if snapshot.wildcard else None
     addresses = snapshot.addresses.get(server_name)
+    if exact and not wildcard and not addresses:
+        return (exact,)
     return tuple(found for found in (exact, wildcard, addresses) if found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -140,8 +139,10 @@ class Arrivals:
 
     def _listen(self, listener: Listener) -> None:
         """Wait for the listener again, unless it was closed, which may happen at this very moment."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._registry.poller.arm_arrival(listener.fileno())
+        except (OSError, ValueError):
+            return
 
     def _enter(self, sock: socket.socket, address: tuple[str, int]) -> Connection | None:
         proxied = self._settings.proxy_protocol

@@ -14,7 +14,7 @@ import errno
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from secureserve.errors import ConfigurationError, StartFailed
 from secureserve.front.binding import bind_tcp
@@ -60,8 +60,7 @@ class AcceptStatus(enum.Enum):
     """The listener has been closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptOutcome:
+class AcceptOutcome(NamedTuple):
     """What one round of accepting brought.
 
     Attributes:

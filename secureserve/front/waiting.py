@@ -15,6 +15,7 @@ from secureserve.tls.engines.base import Want
 __all__ = ["acknowledged", "has_unread", "wait_for"]
 
 _NUMBER: Final = struct.Struct("i")
+_NOTHING: Final = bytes(_NUMBER.size)
 _COUNT: Final = struct.Struct("Q")
 _BYTES_ACKED: Final = 120
 """Where that is in Linux's struct tcp_info."""
@@ -51,7 +52,7 @@ def acknowledged(sock: socket.socket, sent: int) -> int:
         if len(info) == _INFO_SIZE and (count := _COUNT.unpack_from(info, _BYTES_ACKED)[0]):
             return int(count)
     with contextlib.suppress(OSError, ValueError):
-        (held,) = _NUMBER.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_NUMBER.size)))
+        (held,) = _NUMBER.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _NOTHING))
         return sent - int(held)
     return sent
 
@@ -62,6 +63,7 @@ def has_unread(sock: socket.socket) -> bool:
     Args:
         sock: A connected socket.
     """
-    with contextlib.suppress(OSError, ValueError):
-        return any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(_NUMBER.size)))
-    return False
+    try:
+        return any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, _NOTHING))
+    except (OSError, ValueError):
+        return False

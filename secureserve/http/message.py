@@ -238,7 +238,9 @@ class MessageReader:
             self.message = last
             return
         if last is _NOTHING_READ and (known := self._first_heads.find(head)) is not None:
-            self.message = self._last = known
+            self.message = known
+            if known.keep_alive and known.version == (1, 1):
+                self._last = known
             return
         message = self.message = Message()
         line_end = head.find(b"\r\n")
@@ -259,14 +261,13 @@ class MessageReader:
         self._check_head(message)
         if (
             message.complete
-            and message.keep_alive
-            and version == (1, 1)
             and message.content_length is None
             and "HTTP_UPGRADE" not in message.environ_fields
             and len(head) <= _KEPT_HEAD_SIZE
         ):
             message.head, message.line_size = head, line_end
-            self._last = message
+            if message.keep_alive and version == (1, 1):
+                self._last = message
             if last is _NOTHING_READ:
                 self._first_heads.add(message)
 

@@ -32,8 +32,7 @@ import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from secureserve.front.connection import State
 from secureserve.front.deadlines import NEVER
@@ -66,8 +65,7 @@ STEPS_AT_ONCE: Final = 64
 """Front steps that the monitor takes between two looks at the deadlines."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What the monitor saw.
 
     Attributes:

@@ -6,8 +6,7 @@ Pure, and made for bytes from anybody: whatever is malformed gives None and is l
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +32,7 @@ _ECDSA_SCHEMES: Final = frozenset({0x0403, 0x0503, 0x0603})
 """ecdsa_secp256r1_sha256, ecdsa_secp384r1_sha384, ecdsa_secp521r1_sha512 (RFC 8446, 4.2.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """What a client offers.
 
     Args:

@@ -698,6 +698,31 @@ def test_connections_that_begin_alike_share_what_was_read() -> None:
     assert [reader.message.target for reader in connections] == [b"/%d" % number for number in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("head", "keeps"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
+    ],
+)
+def test_first_heads_of_other_kinds_are_shared_too(head: bytes, *, keeps: bool) -> None:
+    """Whoever comes for one request says the same each time as well; what follows on a connection is read afresh."""
+    readers, seen = Readers(), []
+    for _ in range(3):
+        readers.parsers[:] = [Parser()]
+        counting = CountingParser(readers.parsers[0])
+        reader = readers.new()
+        assert reader.feed(head) is Need.WORKER
+        assert reader.message.keep_alive is keeps
+        assert reader.message.version == (1, int(head[13:14]))
+        seen += counting.seen
+    assert seen == [head]
+    reader.next()
+    with pytest.raises(BadRequest, match="Host"):
+        reader.feed(b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n")
+
+
 @pytest.mark.parametrize("field", [b"Cookie: session=1\r\n", b"Authorization: Basic eDp5\r\n"])
 def test_what_is_a_clients_own_is_not_kept_beyond_its_connection(field: bytes) -> None:
     """A head with credentials is remembered by its own connection alone."""

@@ -64,6 +64,7 @@ LIBRARY: Final = ssl.OPENSSL_VERSION
 
 SETS_GROUPS: Final = hasattr(ssl.SSLContext, "set_groups")
 SETS_CIPHERSUITES: Final = hasattr(ssl.SSLContext, "set_ciphersuites")
+TELLS_GROUP: Final = hasattr(ssl.SSLSocket, "group")
 
 _LOGGER: Final = logging.getLogger("secureserve.error")
 _HANDSHAKE: Final = threading.local()
@@ -101,7 +102,7 @@ def capabilities() -> Capabilities:
         ticket_lifetime=False,
         refuses_unknown_alpn=True,
         acme_challenges=True,
-        reports_group=hasattr(ssl.SSLSocket, "group"),
+        reports_group=TELLS_GROUP,
         names_refused_client=False,
         announces_client_ca=False,
         verify_by_name=False,
@@ -134,6 +135,7 @@ class BuiltinEngine:
         staples: StapleCache | None = None,  # noqa: ARG002 - a policy that asks for it is refused
     ) -> None:
         _check_possible(policy)
+        self.asks_for_certificate = policy.verifies_clients
         self._policy = policy
         self._choose = choose
         self._keylog = keylog
@@ -471,12 +473,12 @@ class BuiltinConnection:
             version=version,
             cipher=cipher[0],
             cipher_bits=cipher[2],
-            group=library.group() if hasattr(library, "group") else None,
+            group=library.group() if TELLS_GROUP else None,
             alpn_protocol=library.selected_alpn_protocol(),
             server_name=self._server_name,
             resumed=bool(library.session_reused),
             credential=self._shown(presented, version, cipher[0]),
-            peer_chain_der=_verified_chain(library),
+            peer_chain_der=_verified_chain(library) if self._engine.asks_for_certificate else (),
             library=LIBRARY,
         )
 
