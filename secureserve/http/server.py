@@ -86,6 +86,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     software = SOFTWARE
     ConnectionClass: type[HTTPConnection] = HTTPConnection
     keep_alive_conn_limit: int | None = None
+    redirect_to_port: int | None = None
+    """The port that redirects to https name, where the client names none; None: `bind_addr`'s."""
     gateway: Any
     ssl_adapter: Any = None
     _start_time: float | None
@@ -350,7 +352,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             return answer_to_plain_http()
         try:
             host, port = parse_host(message.environ_fields.get("HTTP_HOST", ""))
-            default = self.bind_addr[1] if isinstance(self.bind_addr, tuple) else HTTPS_PORT
+            bound = self.bind_addr[1] if isinstance(self.bind_addr, tuple) else HTTPS_PORT
+            default = self.redirect_to_port or bound
             target = message.target.decode("latin-1")
             location = redirect_location(host, target, serves=self.serves, https_port=port or default)
         except PeerError:

@@ -157,6 +157,7 @@ class ServerAttributes:
 
     plain_http = Attribute[str]()
     redirect_port = Attribute[int | None]()
+    redirect_to_port = Attribute[int | None]()
     hsts = Attribute[str | None]()
     proxy_protocol = Attribute[bool]()
     proxy_allow_ips = Attribute[tuple[str, ...]]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from secureserve.errors import ConfigurationError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from secureserve.front.listener import Listener
+    from secureserve.front.settings import FrontSettings
     from secureserve.http.server import HTTPServer
     from secureserve.managed.attributes import ServerAttributes
     from secureserve.managed.listening import Address
@@ -53,7 +54,6 @@ def make_httpserver(
         ConfigurationError: Attributes that cannot be honoured.
         CredentialError: A certificate that cannot be served.
     """
-    from secureserve.front.settings import FrontSettings
     from secureserve.http.gateway import registered_gateways
     from secureserve.http.server import HTTPServer
     from secureserve.logs import AccessLog
@@ -79,9 +79,7 @@ def make_httpserver(
         peercreds_enabled=attributes.peercreds,
         peercreds_resolve_enabled=attributes.peercreds_resolve,
         reuse_port=attributes.reuse_port,
-        settings=FrontSettings(
-            **{each.name: getattr(attributes, each.name) for each in fields(FrontSettings) if each.name in SETTINGS}
-        ),
+        settings=_front_settings(attributes),
         listeners=listeners,
         unix_mode=attributes.socket_mode,
         unix_owner=unix_owner,
@@ -90,6 +88,7 @@ def make_httpserver(
     )
     httpserver.protocol = attributes.protocol_version
     httpserver.nodelay = attributes.nodelay
+    httpserver.redirect_to_port = attributes.redirect_to_port
     httpserver.max_request_header_size = attributes.max_request_header_size
     httpserver.max_request_body_size = attributes.max_request_body_size
     httpserver.wsgi_version = attributes.wsgi_version
@@ -124,29 +123,46 @@ def change_httpserver(httpserver: HTTPServer, changed: Mapping[str, Any]) -> Non
 
 
 def make_redirector(
+    attributes: ServerAttributes,
     address: Address,
     https_port: int,
     serves: Callable[[str], bool],
     *,
     challenges: Mapping[str, str],
-    backlog: int,
     listeners: Sequence[Listener],
 ) -> HTTPServer:
     """Build the plain HTTP server that redirects to https and answers ACME challenges.
 
+    Its clients are those of the server beside it, and come the same way: what that grants a peer holds here too.
+
     Args:
+        attributes: What describes the server that speaks https.
         address: Where it is to listen.
-        https_port: Where https is served.
+        https_port: Where https is served, unless the attributes say where clients reach it.
         serves: Tells whether a host is served there.
         challenges: Proofs by token.
-        backlog: The listen backlog.
         listeners: Sockets to serve instead of binding the address.
     """
     from secureserve.http.plain import RedirectApp
     from secureserve.http.server import HTTPServer
+    from secureserve.logs import AccessLog
 
-    application = RedirectApp(https_port, serves, challenges)
-    return HTTPServer(address, application, numthreads=1, request_queue_size=backlog, listeners=listeners)
+    redirector = HTTPServer(
+        address,
+        RedirectApp(attributes.redirect_to_port or https_port, serves, challenges),
+        numthreads=1,
+        server_name=attributes.server_name,
+        request_queue_size=attributes.socket_queue_size,
+        timeout=attributes.socket_timeout,
+        shutdown_timeout=attributes.shutdown_timeout,
+        reuse_port=attributes.reuse_port,
+        # Nobody would see the name.
+        settings=replace(_front_settings(attributes), reverse_dns=False),
+        listeners=listeners,
+        access_log=AccessLog(log_format=attributes.log_format),
+    )
+    redirector.max_request_header_size = attributes.max_request_header_size
+    return redirector
 
 
 def given_server(attributes: ServerAttributes) -> Any:
@@ -223,3 +239,11 @@ def unix_owner_of(attributes: ServerAttributes) -> tuple[int, int] | None:
     if attributes.socket_owner is None or attributes.socket_file is None:
         return None
     return owner("socket_owner", attributes.socket_owner)
+
+
+def _front_settings(attributes: ServerAttributes) -> FrontSettings:
+    from secureserve.front.settings import FrontSettings
+
+    return FrontSettings(
+        **{each.name: getattr(attributes, each.name) for each in fields(FrontSettings) if each.name in SETTINGS}
+    )

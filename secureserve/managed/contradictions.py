@@ -47,6 +47,10 @@ def contradictions(values: Mapping[str, Any]) -> list[ConfigurationError]:
             found.append(ConfigurationError(name, values[name], problem, remedy))
     if values["peercreds_resolve"] and not values["peercreds"]:
         found.append(ConfigurationError("peercreds_resolve", True, "has no effect without peercreds", "Set both."))
+    if values["redirect_to_port"] is not None and values["redirect_port"] is None and values["plain_http"] == "reject":
+        problem = "has no effect while nothing redirects"
+        remedy = "Set redirect_port, or plain_http = 'redirect'."
+        found.append(ConfigurationError("redirect_to_port", values["redirect_to_port"], problem, remedy))
     if values["redirect_port"] is not None and values["socket_file"] is not None:
         remedy = "Leave one of them out."
         found.append(ConfigurationError("redirect_port", values["redirect_port"], "needs a TCP port beside it", remedy))

@@ -392,3 +392,4 @@ class Server(OlderSpellings):
         if "acme_domain" in changed and self.acme is not None:
             self.acme.steward.set_orders(changed["acme_domain"])
         change_httpserver(self.httpserver, changed)
+        self._side_listeners.change(changed)

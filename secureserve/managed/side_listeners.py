@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import StartFailed
 from secureserve.managed.adapter import ServerAdapter
-from secureserve.managed.building import make_redirector
+from secureserve.managed.building import change_httpserver, make_redirector
 from secureserve.managed.handover import adopted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from secureserve.managed.control import ControlSocket
     from secureserve.managed.server import Server
 
 __all__ = ["SideListeners"]
+
+_SHARED: Final = frozenset({"max_request_header_size", "shutdown_timeout"})
+"""Reloadable attributes of the server that hold for the redirecting port as well."""
 
 
 class SideListeners:
@@ -75,12 +78,7 @@ class SideListeners:
         address = (server.socket_host, server.redirect_port)
         with adopted(address) as handed_over:
             httpserver = make_redirector(
-                address,
-                server.bound_addr[1],
-                serves,
-                challenges=server.acme_challenges,
-                backlog=server.socket_queue_size,
-                listeners=handed_over,
+                server, address, server.bound_addr[1], serves, challenges=server.acme_challenges, listeners=handed_over
             )
             redirector = ServerAdapter(server.engine, httpserver, address, start_timeout=server.start_timeout)
             try:
@@ -89,6 +87,16 @@ class SideListeners:
                 # To who binds it, every port is the socket_port.
                 raise StartFailed(str(error).replace("socket_port", "redirect_port")) from error
         self._redirector = redirector
+
+    def change(self, changed: Mapping[str, Any]) -> None:
+        """Have the redirecting port do what reloadable attributes say now.
+
+        Args:
+            changed: The new values by the attribute's name.
+        """
+        if self._redirector is not None:
+            ours = {name: value for name, value in changed.items() if name in _SHARED}
+            change_httpserver(self._redirector.httpserver, ours)
 
     def hand_over(self) -> None:
         """Put the redirecting port's sockets into the engine's environment for a restart."""

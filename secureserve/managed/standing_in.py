@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["standing_in"]
 
-_SETTINGS = ("socket_host", "socket_port", "socket_file", "socket_mode", "socket_owner", "ssl_module", "proxy_protocol")
+_SETTINGS = (
+    "socket_host",
+    "socket_port",
+    "socket_file",
+    "socket_mode",
+    "socket_owner",
+    "socket_queue_size",
+    "socket_timeout",
+    "ssl_module",
+    "proxy_protocol",
+    "proxy_allow_ips",
+)
 """What a listener that takes the server's place has in common with it."""
 
 
@@ -75,7 +86,7 @@ def _plain(server: Server, values: Mapping[str, Any]) -> ServerAdapter:
     """Return what answers http-01 beside `server`."""
     address = (values["socket_host"], values["redirect_port"])
     httpserver = make_redirector(
-        address, server.socket_port, lambda _host: False, challenges=server.acme_challenges, backlog=16, listeners=()
+        server, address, server.socket_port, lambda _host: False, challenges=server.acme_challenges, listeners=()
     )
     return ServerAdapter(server.engine, httpserver, address)
 

@@ -678,28 +678,14 @@ def test_plain_http_on_the_tls_port(issued: IssuedCredential) -> None:
             assert status in exchange(server.bound_addr, GET % b"there").split(b"\r\n")[0]
 
 
-def test_redirect_port_redirects_what_is_served_here(issued: IssuedCredential) -> None:
-    """A second, plain port redirects to https, answers ACME challenges, and is gone after the stop."""
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        port = chosen.getsockname()[1]
-    with local(ssl_certificate=issued.pem_path, redirect_port=port) as server:
-        answer = exchange(("127.0.0.1", port), GET % b"there")
-        assert b" 308 " in answer.split(b"\r\n")[0]
-        assert f"Location: https://localhost:{server.bound_addr[1]}/there".encode() in answer
-        elsewhere = b"GET / HTTP/1.1\r\nHost: elsewhere.test\r\nConnection: close\r\n\r\n"
-        assert b" 421 " in exchange(("127.0.0.1", port), elsewhere).split(b"\r\n")[0]
-        server.acme_challenges["token"] = "token.proof"
-        assert exchange(("127.0.0.1", port), GET % b".well-known/acme-challenge/token").endswith(b"token.proof")
-    assert is_refused(("127.0.0.1", port))
-
-
-def test_a_taken_redirect_port_stops_the_server_too(issued: IssuedCredential) -> None:
-    """Where the redirecting port cannot be had, the start fails and the main port is free again."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = local(ssl_certificate=issued.pem_path, redirect_port=taken.getsockname()[1])
-        with pytest.raises(StartFailed, match=f"redirect_port = {taken.getsockname()[1]} is in use"):
-            server.start()
-        assert not server.running
+@pytest.mark.parametrize(("asked", "named"), [(b"", b"8443"), (b":9443", b"9443")])
+def test_plain_http_is_redirected_to_where_clients_reach_https(
+    issued: IssuedCredential, asked: bytes, named: bytes
+) -> None:
+    """A client that named a port is sent to it, since it reached us there; any other to redirect_to_port."""
+    request = GET.replace(b"localhost", b"localhost" + asked) % b"there"
+    with local(ssl_certificate=issued.pem_path, plain_http="redirect", redirect_to_port=8443) as server:
+        assert b"\r\nLocation: https://localhost:" + named + b"/there\r\n" in exchange(server.bound_addr, request)
 
 
 # Refusals.
@@ -810,6 +796,7 @@ def test_several_impossible_values_are_told_at_once() -> None:
         ({"thread_pool": 5, "thread_pool_max": 3}, "less than thread_pool"),
         ({"hsts": "max-age=1"}, "no effect without TLS"),
         ({"redirect_port": 80}, "no effect without TLS"),
+        ({"redirect_to_port": 443}, "redirect_to_port = 443 has no effect while nothing redirects"),
         ({"peercreds_resolve": True}, "no effect without peercreds"),
         ({"socket_file": "/run/x.sock", "socket_owner": "no-such-user"}, "no user of this system"),
     ],
@@ -1121,13 +1108,6 @@ def test_an_http_server_put_in_by_hand_is_managed() -> None:
     server.httpserver = HTTPServer(("127.0.0.1", 0), application)
     with server:
         assert fetch(server.bound_addr) == b"hello /"
-
-
-def test_a_unix_socket_has_no_redirecting_port(issued: IssuedCredential, tmp_path: Path) -> None:
-    """redirect_port beside socket_file is refused, since it would lead nowhere."""
-    server = Server(application, socket_file=tmp_path / "x", redirect_port=0, ssl_certificate=issued.pem_path)
-    with pytest.raises(ConfigurationError, match="redirect_port = 0 needs a TCP port"):
-        server.start()
 
 
 def test_start_with_callback_blocks_while_the_function_runs() -> None:

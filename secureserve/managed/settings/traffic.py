@@ -213,6 +213,13 @@ TRAFFIC_SETTINGS: Final = (
         Section.PEERS,
     ),
     Setting(
+        "redirect_to_port",
+        optional(integer("a port", minimum=1, maximum=65_535)),
+        None,
+        "The port that redirects name: where clients reach https, if a balancer has it elsewhere; None: socket_port.",
+        Section.PEERS,
+    ),
+    Setting(
         "hsts",
         optional(kinds.TEXT),
         None,
