@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import select
 import socket
-import ssl
-from typing import Any, Final
+import time
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 
 from secureserve.errors import HandshakeFailed
+from secureserve.tls.engines import pyopenssl_binding as binding
 
 __all__ = ["PROBE_TIMEOUT", "presented_chain"]
 
 PROBE_TIMEOUT: Final = 10.0
 """Seconds for connecting and shaking hands."""
 
-_SUITES: Final = {"rsa": "aRSA", "ecdsa": "aECDSA"}
-"""OpenSSL's names for the TLS 1.2 cipher suites that a key of each type can be used with."""
+_SCHEMES: Final = {
+    "rsa": "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
+    "rsa_pkcs1_sha256:rsa_pkcs1_sha384:rsa_pkcs1_sha512",
+    "ecdsa": "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ecdsa_secp521r1_sha512",
+}
+"""The signature schemes that a key of each type can be used with (RFC 8446, 4.2.3)."""
 
-_DER: Final = 2
-"""What the library calls the encoding."""
+_ANY_STRENGTH: Final = b"ALL:@SECLEVEL=0"
+"""What is presented is to be seen, however weak it is."""
 
 
 def presented_chain(
@@ -35,43 +44,64 @@ def presented_chain(
     Args:
         address: Host and port, or the path of a unix socket.
         server_name: The name to ask for; None asks for none.
-        key_type: ``rsa`` or ``ecdsa``: present what a client is shown that speaks TLS 1.2 and can verify no other.
+        key_type: ``rsa`` or ``ecdsa``: present what a client is shown that can verify no other.
         preface: What to send before the handshake, such as a PROXY protocol header.
-        timeout: Seconds for connecting and for shaking hands.
+        timeout: Seconds for connecting, and for shaking hands.
 
     Raises:
         HandshakeFailed: It does not speak TLS, or refused.
         OSError: Nobody answers there.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_cipher_list(_ANY_STRENGTH)
     if key_type is not None:
-        # Under TLS 1.3 it is the signature schemes that decide, which the standard library does not let us choose.
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_SUITES[key_type])
+        binding.set_signature_schemes(context, _SCHEMES[key_type])
     with _connect(address, timeout) as sock:
-        sock.settimeout(timeout)
         sock.sendall(preface)
-        with context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False) as tls:
-            try:
-                tls.do_handshake()
-            except OSError as error:
-                chain = _chain(tls)
-                if not chain and isinstance(error, ssl.SSLError):
-                    message = f"The TLS handshake failed: {error.reason or error}."
-                    raise HandshakeFailed(message) from error
-                if not chain:
-                    raise
+        connection = SSL.Connection(context, sock)
+        connection.set_connect_state()
+        if server_name is not None:
+            connection.set_tlsext_host_name(server_name.encode("idna"))
+        try:
+            _shake_hands(connection, sock, timeout)
+        except (SSL.Error, OSError) as error:
+            chain = _chain(connection)
+            if chain:
                 return chain
-            return _chain(tls)
+            if isinstance(error, OSError):
+                raise
+            raise HandshakeFailed(f"The TLS handshake failed: {_reason(error)}.") from error
+        return _chain(connection)
 
 
-def _chain(tls: ssl.SSLSocket) -> tuple[bytes, ...]:
-    """Return what has been presented, leaf first. The public call (Python 3.13) wants a handshake that succeeded."""
-    library: Any = tls
-    chain = library._sslobj.get_unverified_chain() or ()  # noqa: SLF001 - as the docstring says
-    return tuple(certificate.public_bytes(_DER) for certificate in chain)
+def _shake_hands(connection: SSL.Connection, sock: socket.socket, timeout: float) -> None:
+    sock.setblocking(False)
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    while True:
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            poll.register(sock, select.POLLIN)
+        except SSL.WantWriteError:
+            poll.register(sock, select.POLLOUT)
+        else:
+            return
+        if not poll.poll(max(deadline - time.monotonic(), 0.0) * 1000):
+            raise TimeoutError("timed out")
+
+
+def _chain(connection: SSL.Connection) -> tuple[bytes, ...]:
+    chain = connection.get_peer_cert_chain(as_cryptography=True) or ()
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
+
+
+def _reason(error: SSL.Error) -> str:
+    """Return what OpenSSL says, in its words."""
+    if isinstance(error, SSL.SysCallError):
+        return "the connection was closed" if error.args[0] == -1 else str(error.args[1])
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return entries[-1][2] if entries else "the connection was closed"
 
 
 def _connect(address: tuple[str, int] | str, timeout: float) -> socket.socket:

@@ -323,14 +323,17 @@ def test_rotate_whom_not_everybody_may_talk_to(
         assert running.fingerprint == new.fingerprint
 
 
+@pytest.mark.parametrize("versions", [{}, {"tls_minimum_version": "TLSv1.3"}, TLS_1_2], ids=["any", "1.3", "1.2"])
 @pytest.mark.parametrize("engine", ["pyopenssl", "builtin"])
-def test_rotate_what_few_clients_are_shown(certs: Any, tls_authority: Authority, tmp_path: Path, engine: str) -> None:
+def test_rotate_what_few_clients_are_shown(
+    certs: Any, tls_authority: Authority, tmp_path: Path, engine: str, versions: dict[str, str]
+) -> None:
     """An RSA certificate beside an ECDSA one is looked for as a client does that can verify no other."""
     directory = CredentialDirectory(tls_authority, tmp_path / "certs", "one.test", key_type="rsa")
     other = CredentialDirectory(tls_authority, tmp_path / "others", "one.test")
     new = tls_authority.issue("one.test", fresh_key=True, key_type="rsa")
     settings = {"ssl_certificate_directory": str(other.directory), "ssl_module": engine}
-    running = Running(directory, tmp_path / "control", **settings)
+    running = Running(directory, tmp_path / "control", **settings, **versions)
     with running.server:
         socket = ("--control-socket", running.control)
         status, _, errors = certs("rotate", "--certificate", new.pem_path, *socket, "--timeout", "5")

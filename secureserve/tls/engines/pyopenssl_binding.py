@@ -34,6 +34,7 @@ __all__ = [
     "selectable_groups",
     "session_reused",
     "set_groups",
+    "set_signature_schemes",
     "set_verify_mode",
     "verification_error",
     "verified_chain",
@@ -86,6 +87,19 @@ def set_groups(context: SSL.Context, names: Sequence[str]) -> bool:
     """Let a context agree on these groups only, in this order. Return whether the library took them."""
     raw = context._context  # noqa: SLF001 - as above
     return bool(_lib.SSL_CTX_set1_curves_list(raw, ":".join(names).encode()) == 1)
+
+
+def set_signature_schemes(context: SSL.Context, names: str) -> None:
+    """Let a context verify these signature schemes only, whose names are put together with colons.
+
+    Raises:
+        ValueError: The library does not know one.
+    """
+    raw = context._context  # noqa: SLF001 - pyOpenSSL has no public call for signature schemes
+    if _lib.SSL_CTX_set1_sigalgs_list(raw, names.encode()) != 1:
+        _lib.ERR_clear_error()
+        message = f"OpenSSL does not take these signature schemes: {names}"
+        raise ValueError(message)
 
 
 def read_one_message_at_a_time(connection: SSL.Connection) -> None:
