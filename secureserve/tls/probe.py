@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from secureserve.errors import HandshakeFailed
-from secureserve.tls.engines import pyopenssl_binding as binding
+from secureserve.tls.engines.pyopenssl import binding
 
 __all__ = ["PROBE_TIMEOUT", "presented_chain"]
 

@@ -15,7 +15,7 @@ from secureserve.errors import ConfigurationError, HandshakeFailed
 from secureserve.events import Events, KeyLogOpened
 from secureserve.tls.acceptor import TLSAcceptor
 from secureserve.tls.engines import ENGINES, capabilities
-from secureserve.tls.engines.pyopenssl_binding import MISSING
+from secureserve.tls.engines.pyopenssl.binding import MISSING
 from secureserve.tls.policy import GROUPS, INTERMEDIATE_CIPHERS, TLS13_CIPHERSUITES, TLSPolicy, TLSVersion
 from tests.tls.lockstep import connected, limited
 from tests.tls.serving import SmallServer

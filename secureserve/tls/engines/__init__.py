@@ -62,8 +62,8 @@ class Capabilities:
 
 ENGINES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "pyopenssl": ("secureserve.tls.engines.pyopenssl", "PyOpenSSLEngine"),
-        "builtin": ("secureserve.tls.engines.builtin", "BuiltinEngine"),
+        "pyopenssl": ("secureserve.tls.engines.pyopenssl.engine", "PyOpenSSLEngine"),
+        "builtin": ("secureserve.tls.engines.builtin.engine", "BuiltinEngine"),
     }
 )
 """Module and class by name, the default first. A library is imported when its engine is used."""

@@ -1,0 +1,1 @@
+"""The engine on pyOpenSSL, which brings its own recent OpenSSL. Only it imports OpenSSL."""
