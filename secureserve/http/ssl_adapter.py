@@ -135,7 +135,7 @@ class SSLAdapter(Adapter):  # type: ignore[misc]
             The socket, and what is known so far for the environ; the rest is added when the handshake is done.
 
         Raises:
-            FatalSSLAlert: The peer has gone already.
+            FatalSSLAlert: The library has no room for it. The socket is closed.
         """
         environ: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTPS": "on"}
         timeout = sock.gettimeout()

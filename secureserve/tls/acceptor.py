@@ -109,7 +109,7 @@ class TLSAcceptor:
             sock: Non-blocking, with nothing read from it yet. It belongs to the connection from now on.
 
         Raises:
-            ConnectionError: The peer has gone already; the socket is closed.
+            ConnectionError: The library has no room for it. The socket is the caller's still.
         """
         if self._clock.monotonic() > self._ticket_keys_until:
             self._renew_old_ticket_keys()

@@ -170,7 +170,7 @@ class TLSEngine(Protocol):
             watch_hello: Whether an ACME challenge may be asked for.
 
         Raises:
-            ConnectionError: The peer has gone already.
+            ConnectionError: The library has no room for it. The socket is the caller's still.
         """
 
     def renew_ticket_keys(self) -> None:

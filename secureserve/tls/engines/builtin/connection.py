@@ -125,7 +125,7 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise self._handshake_error(error) from None
         finally:
             _HANDSHAKE.connection = None
@@ -150,7 +150,7 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._end(error)
             return b""
         if not data:
@@ -171,7 +171,7 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._end(error)
             return 0
         if not size:
@@ -192,7 +192,7 @@ class BuiltinConnection:
             return Want.READ
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise connection_error(error) from None
 
     def pending(self) -> int:
@@ -205,7 +205,7 @@ class BuiltinConnection:
             self._library.shutdown()
         except ssl.SSLWantWriteError:
             return Want.WRITE
-        except (OSError, ValueError):
+        except OSError:
             return None
         # Both sides have said it.
         self._library = CLOSED
@@ -329,5 +329,4 @@ def _verified_chain(library: Any) -> tuple[bytes, ...]:
     """Return the client's verified chain as DER, its own certificate first; empty where it showed none."""
     if library.getpeercert(True) is None:
         return ()
-    chain = library.get_verified_chain()
-    return tuple(item if isinstance(item, bytes) else item.public_bytes(_DER) for item in chain)
+    return tuple(certificate.public_bytes(_DER) for certificate in library.get_verified_chain())
