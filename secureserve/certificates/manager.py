@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from secureserve.certificates.development import DEFAULT_NAMES, self_signed_credential
 from secureserve.certificates.expiry import ExpiryWatch, in_words
 from secureserve.certificates.on_demand import CallableSource
-from secureserve.certificates.rotation import EMERGENCY, Outcome, Rotator
+from secureserve.certificates.rotation import Outcome, Rotator
 from secureserve.certificates.sources import MemorySource
 from secureserve.certificates.store import CertificateStore
 from secureserve.certificates.trust import Acceptor, TrustKeeper
+from secureserve.certificates.verdict import EMERGENCY
 from secureserve.certificates.view import CertificatesView
 from secureserve.certificates.watch import FileWatcher
 from secureserve.clock import SYSTEM_CLOCK

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
-from secureserve.certificates.rotation import Refusal
+from secureserve.certificates.verdict import Refusal
 from secureserve.certificates.watch import content_digest
 from secureserve.errors import ConfigurationError, SecureServeError
 from secureserve.events import RotationRefused

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from secureserve.certificates.rotation import EMERGENCY
+from secureserve.certificates.verdict import EMERGENCY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from secureserve.certificates.credential import Credential
-    from secureserve.certificates.rotation import Refusal, Served
+    from secureserve.certificates.verdict import Refusal, Served
 
 __all__ = ["CertificatesView", "RefusedCertificate", "ServedCertificate"]
 

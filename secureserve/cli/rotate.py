@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.certificates import files, names
 from secureserve.certificates.credential import Credential
-from secureserve.certificates.rotation import is_older
+from secureserve.certificates.inspection import is_older
 from secureserve.certificates.summary import summarise_der
 from secureserve.clock import SYSTEM_CLOCK
 from secureserve.errors import (
