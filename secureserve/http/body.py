@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from secureserve.front.connection import Connection
-    from secureserve.http.message import MessageReader
+    from secureserve.http.message_reader import MessageReader
 
 __all__ = ["open_body"]
 

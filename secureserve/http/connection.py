@@ -11,7 +11,7 @@ import cheroot.server
 from secureserve.errors import BodyTruncated, PeerError, PlainHTTPOnTLSPort
 from secureserve.front.conversation import Need
 from secureserve.http.gateway import connection_environ
-from secureserve.http.message import MessageReader
+from secureserve.http.message_reader import MessageReader
 from secureserve.http.request import CONTINUE, HTTPRequest, complete_response
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from secureserve.http.connection import HTTPConnection
 from secureserve.http.first_heads import FirstHeads
 from secureserve.http.gateway import WSGIGateway
 from secureserve.http.host import parse_host
-from secureserve.http.message import Limits
+from secureserve.http.message import MessageLimits
 from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.reporter import Reporter
 from secureserve.http.request import HTTPRequest
@@ -399,7 +399,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self.server_line = b"Server: %b\r\n" % self.server_name.encode("latin-1") if self.server_name else b""
         hsts = self.settings.hsts
         self.hsts_line = b"Strict-Transport-Security: %b\r\n" % hsts.encode("ascii") if hsts else b""
-        self.limits = Limits(
+        self.limits = MessageLimits(
             max_head_size=self.max_request_header_size,
             max_line_size=self.settings.max_request_line_size,
             max_fields=self.settings.max_header_fields,

@@ -18,10 +18,11 @@ from secureserve.front.conversation import Need
 from secureserve.http import first_heads, head_rules
 from secureserve.http.first_heads import FirstHeads
 from secureserve.http.head_rules import environ_name
-from secureserve.http.message import Limits, Message, MessageReader
+from secureserve.http.message import Message, MessageLimits
+from secureserve.http.message_reader import MessageReader
 from secureserve.http.parser import Parser
 
-LIMITS = Limits(max_head_size=4000, max_line_size=1000, max_fields=20, max_body_size=200, max_gathered_size=100)
+LIMITS = MessageLimits(max_head_size=4000, max_line_size=1000, max_fields=20, max_body_size=200, max_gathered_size=100)
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 LINE = b"POST / HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
@@ -36,7 +37,7 @@ class Readers:
         first_heads: What connections began with.
     """
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: MessageLimits = LIMITS) -> None:
         self.parsers: list[Parser] = []
         self.first_heads = FirstHeads()
         self._limits = limits
@@ -46,7 +47,7 @@ class Readers:
         return MessageReader(self._limits, self.parsers, self.first_heads)
 
 
-def new_reader(limits: Limits = LIMITS) -> MessageReader:
+def new_reader(limits: MessageLimits = LIMITS) -> MessageReader:
     """Return the reader of a server's first connection."""
     return Readers(limits).new()
 
@@ -60,7 +61,7 @@ def splits(data: bytes) -> list[list[bytes]]:
 Requests = list[tuple[Message, bytes]]
 
 
-def read(pieces: list[bytes], limits: Limits = LIMITS, *, requests: int = 1) -> Requests | int | None:
+def read(pieces: list[bytes], limits: MessageLimits = LIMITS, *, requests: int = 1) -> Requests | int | None:
     """Return up to `requests` requests with their content, the status of a refusal, or None where more is needed."""
     reader = new_reader(limits)
     found: Requests = []
@@ -415,7 +416,7 @@ def test_framing_without_bound_is_refused(body: bytes) -> None:
 
 def test_many_small_extensions_are_refused_too() -> None:
     """A body of tiny chunks with an extension each is more framing than content."""
-    limits = Limits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
+    limits = MessageLimits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
     assert read([chunked(b"1;" + b"x" * 60 + b"\r\na\r\n")] + [b"1;" + b"x" * 60 + b"\r\na\r\n"] * 300, limits) == 400
     assert read([chunked(b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n")], limits) is not None
 
@@ -438,7 +439,7 @@ class CountingParser:
 @pytest.mark.parametrize("step", [1, 1000, 30_000])
 def test_a_dribbled_body_costs_no_more_than_its_length(content: bytes, step: int) -> None:
     """Each byte of a body is parsed once, in however many pieces it arrives, and whatever it looks like."""
-    limits = Limits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
+    limits = MessageLimits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
     reader = new_reader(limits)
     reader.feed(chunked(b""))
     assert reader._parser is not None
@@ -454,7 +455,7 @@ def test_a_dribbled_body_costs_no_more_than_its_length(content: bytes, step: int
 
 def test_memory_is_bounded_by_the_limits() -> None:
     """A body in tiny chunks, and names that nobody repeats, do not take a multiple of their size."""
-    limits = Limits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
+    limits = MessageLimits(max_head_size=0, max_line_size=1000, max_fields=20, max_body_size=0, max_gathered_size=10**9)
     reader = new_reader(limits)
     reader.feed(chunked(b""))
     piece = b"2\r\nab\r\n" * 1000
