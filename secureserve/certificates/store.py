@@ -164,6 +164,10 @@ class CertificateStore:
                 callback(snapshot)
             return snapshot
 
+    def covers(self, name: str) -> bool:
+        """Return whether one of the credentials that are served is for `name`."""
+        return any(credential.covers(name) for credential in self._snapshot.credentials)
+
     def select(
         self,
         server_name: str | None,

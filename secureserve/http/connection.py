@@ -11,7 +11,9 @@ import cheroot.server
 from secureserve.errors import BodyTruncated, PeerError, PlainHTTPOnTLSPort
 from secureserve.front.conversation import Need
 from secureserve.http.gateway import connection_environ
+from secureserve.http.host import parse_host
 from secureserve.http.message_reader import MessageReader
+from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.request import CONTINUE, HTTPRequest, complete_response
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         """Return the response to an error; ``b""`` where nothing can be said."""
         message = self.reader.message
         if isinstance(error, PlainHTTPOnTLSPort):
-            response = self.server.answer_plain_http(message)
+            response = self._answer_plain_http(message)
             self._log(message, response[9:12], len(response.partition(b"\r\n\r\n")[2]), time.time(), 0.0)
             return response
         if error.status_hint is None:
@@ -154,6 +156,22 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
     def close(self) -> None:
         """Let go of what refers back here."""
         self.reader.close()
+
+    def _answer_plain_http(self, message: Message) -> bytes:
+        """Return what a plain HTTP request on the TLS port gets: 400, or a redirect to https."""
+        server = self.server
+        if server.settings.plain_http != "redirect":
+            return answer_to_plain_http()
+        try:
+            host, port = parse_host(message.environ_fields.get("HTTP_HOST", ""))
+            bound = server.bind_addr[1] if isinstance(server.bind_addr, tuple) else HTTPS_PORT
+            default = server.redirect_to_port or bound
+            target = message.target.decode("latin-1")
+            serves = server.ssl_adapter.acceptor.store.covers
+            location = redirect_location(host, target, serves=serves, https_port=port or default)
+        except PeerError:
+            return answer_to_plain_http()
+        return answer_to_plain_http(location)
 
     def _respond_to_failure(self, request: HTTPRequest, error: BaseException) -> None:
         """Tell the client that there is no response, or no whole one, as far as it can still be told."""

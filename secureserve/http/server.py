@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import queue
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cheroot.wsgi
 
 from secureserve.clock import SYSTEM_CLOCK
-from secureserve.errors import AlreadyStarted, ConfigurationError, PeerError
+from secureserve.errors import AlreadyStarted, ConfigurationError
 from secureserve.front.accounting import Accounting, Totals
 from secureserve.front.listener import Listener
 from secureserve.front.loop import Front
@@ -26,11 +25,10 @@ from secureserve.front.systemd import adopt_from_systemd
 from secureserve.http.connection import HTTPConnection
 from secureserve.http.first_heads import FirstHeads
 from secureserve.http.gateway import WSGIGateway
-from secureserve.http.host import parse_host
 from secureserve.http.message import MessageLimits
-from secureserve.http.plain import HTTPS_PORT, answer_to_plain_http, redirect_location
 from secureserve.http.reporter import Reporter
 from secureserve.http.request import HTTPRequest
+from secureserve.http.run import Run
 from secureserve.http.safe_event import SafeEvent
 from secureserve.http.ssl_adapter import SSLAdapter
 from secureserve.http.workers import Workers
@@ -40,15 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secureserve.clock import Clock
-    from secureserve.http.message import Message
     from secureserve.http.parser import Parser
     from secureserve.logs import AccessLog
 
 __all__ = ["HTTPServer"]
 
 SOFTWARE: Final = "secureserve"
-THREADS_SECONDS: Final = 1.0
-"""What the threads have to end in once nothing is left for them to do, at least."""
 
 
 class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
@@ -90,6 +85,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     """The port that redirects to https name, where the client names none; None: `bind_addr`'s."""
     gateway: Any
     ssl_adapter: Any = None
+    shutdown_timeout: float
     _start_time: float | None
 
     def __init__(  # noqa: PLR0917 - cheroot's constructor
@@ -124,19 +120,13 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         self._when_ready: Callable[[], None] = _do_nothing
         self._clock = clock
         self._accepted_queue = (accepted_queue_size, accepted_queue_timeout)
-        self._front: Front | None = None
+        self._run: Run | None = None
         self._interrupt: BaseException | None = None
-        self._names: ReverseDNS | None = None
         self._listeners: tuple[Listener, ...] = ()
         self.reporter = Reporter(publish)
         self._preparing = threading.Lock()
         self._is_cancelled = False
-        # All of these are waited on and filled with no lock that a signal handler could find taken by its own thread.
         self._is_ready = SafeEvent()
-        self._stopped = SafeEvent()
-        self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._served: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._emptied: queue.SimpleQueue[None] = queue.SimpleQueue()
         super().__init__(
             bind_addr,
             wsgi_app,
@@ -177,7 +167,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
     @property
     def draining(self) -> bool:
         """Whether the server is on its way to stop."""
-        return self._front is None or self._front.draining
+        run = self._run
+        return run is None or run.front.draining
 
     @property
     def can_add_keepalive_connection(self) -> bool:
@@ -190,8 +181,8 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
 
     def connections_by_state(self) -> dict[str, int]:
         """Return how many connections there are in each state that has any."""
-        front = self._front
-        return dict(Counter(connection.state.value for connection in list(front.connections))) if front else {}
+        run = self._run
+        return {} if run is None else dict(Counter(one.state.value for one in list(run.front.connections)))
 
     # The life cycle.
 
@@ -203,7 +194,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             StartFailed: The address cannot be listened at, now.
             ConfigurationError: A setting that cannot be honoured.
         """
-        if self._front is not None or not self._preparing.acquire(blocking=False):
+        if self._run is not None or not self._preparing.acquire(blocking=False):
             message = f"{self} is running already."
             raise AlreadyStarted(message)
         try:
@@ -212,7 +203,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             secure = self._secure()
             self._listeners = self._listen()
             self.bind_addr = self._listeners[0].bound_addr
-            self._names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
+            names = ReverseDNS(self.settings.reverse_dns_timeout) if self.settings.reverse_dns else None
             front = Front(
                 settings=self._front_settings(),
                 timeout=self.timeout,
@@ -221,18 +212,12 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
                 observer=self.reporter,
                 converse=lambda connection: self.ConnectionClass(self, connection),
                 secure=secure,
-                reverse_dns=self._names,
+                reverse_dns=names,
             )
-            front.registry.on_empty = lambda: self._emptied.put(None)
-            self._served, self._emptied, self._asked_to_stop = (queue.SimpleQueue() for _ in range(3))
-            self._stopped.clear()
-            self.requests.start(front)
-            front.open(self._listeners)
+            run = Run(front, self.requests, names, clock=self._clock, stopping=self._stopping, ended=self._ended)
+            run.begin(self._listeners, f"{self.server_name} stopper")
             self._start_time = time.time()
-            # The stopping is done by a thread of its own, which is there from the start: a signal handler may interrupt
-            # `stop` anywhere, and wait there for what the interrupted thread was about to begin.
-            threading.Thread(target=self._stop, args=(front,), name=f"{self.server_name} stopper", daemon=True).start()
-            self._front = front
+            self._run = run
             self.ready = True
             self._is_ready.set()
             self._when_ready()
@@ -247,10 +232,10 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         Raises:
             BaseException: What the application raised to end the process, or what ended one of our own threads.
         """
-        if self._front is None:
+        run = self._run
+        if run is None:
             return
-        self._served.get()
-        self._stopped.wait()
+        run.wait()
         if self._interrupt is not None:
             raise self._interrupt
 
@@ -271,40 +256,26 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         """
         # Where nothing can be stopped yet, because it is being prepared at this moment, `prepare` will do it.
         self._is_cancelled = True
-        if self._front is None:
-            return
-        self._asked_to_stop.put(None)
-        if not self.requests.owns(threading.current_thread()):
-            self._stopped.wait()
+        run = self._run
+        if run is not None:
+            run.stop()
 
-    def _stop(self, front: Front) -> None:
-        self._asked_to_stop.get()
+    def _stopping(self) -> float:
         self.ready = False
         self._is_ready.clear()
-        deadline = self._clock.monotonic() + self.shutdown_timeout
-        front.drain()
-        while front.connections:
-            try:
-                self._emptied.get(timeout=max(deadline - self._clock.monotonic(), 0))
-            except queue.Empty:
-                break
-        front.cut()
-        left = self.requests.stop(max(deadline, self._clock.monotonic() + THREADS_SECONDS))
+        return self.shutdown_timeout
+
+    def _ended(self, left: list[str]) -> None:
         if left:
             self.error_log(
                 f"These threads still run the application after {self.shutdown_timeout} s: {', '.join(left)}",
                 level=logging.ERROR,
             )
-        front.close()
-        if self._names is not None:
-            self._names.stop()
         if self._start_time is not None:
             self._run_time += time.time() - self._start_time
         self._start_time = None
         self._listeners = ()
-        self._front = None
-        self._stopped.set()
-        self._served.put(None)
+        self._run = None
 
     @property
     def interrupt(self) -> BaseException | None:
@@ -336,29 +307,6 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         finally:
             self.stop()
             thread.join()
-
-    # What requests and connections ask of their server.
-
-    def serves(self, host: str) -> bool:
-        """Return whether a certificate that is being served covers `host`; any host, on a server without TLS."""
-        adapter = self.ssl_adapter
-        if adapter is None:
-            return True
-        return any(credential.covers(host) for credential in adapter.acceptor.store.snapshot.credentials)
-
-    def answer_plain_http(self, message: Message) -> bytes:
-        """Return what a plain HTTP request on the TLS port gets: 400, or a redirect to https."""
-        if self.settings.plain_http != "redirect":
-            return answer_to_plain_http()
-        try:
-            host, port = parse_host(message.environ_fields.get("HTTP_HOST", ""))
-            bound = self.bind_addr[1] if isinstance(self.bind_addr, tuple) else HTTPS_PORT
-            default = self.redirect_to_port or bound
-            target = message.target.decode("latin-1")
-            location = redirect_location(host, target, serves=self.serves, https_port=port or default)
-        except PeerError:
-            return answer_to_plain_http()
-        return answer_to_plain_http(location)
 
     # Inside.
 

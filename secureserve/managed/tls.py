@@ -69,7 +69,7 @@ class TLSLayer:
 
     def serves(self, host: str) -> bool:
         """Return whether a certificate that is served covers `host`."""
-        return any(each.covers(host) for each in self.manager.store.snapshot.credentials)
+        return self.manager.store.covers(host)
 
     def close(self) -> None:
         """Let go of everything; connections that were made go on."""

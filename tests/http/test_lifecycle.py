@@ -256,8 +256,8 @@ def test_a_thread_that_dies_of_a_bug_ends_the_server_visibly(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    assert server._front is not None
-    monkeypatch.setattr(server._front, "advance", broken)
+    assert server._run is not None
+    monkeypatch.setattr(server._run.front, "advance", broken)
     with caplog.at_level(logging.CRITICAL, "secureserve.error"), connect(server) as client:
         client.sendall(GET)
         thread.join(DEADLINE)
