@@ -57,11 +57,6 @@ class CertificateSummary:
     chain_length: int
     problems: tuple[CredentialError, ...] = ()
 
-    def with_problems(self, *more: CredentialError) -> CertificateSummary:
-        """Return this with further problems."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return CertificateSummary(**{**fields, "problems": (*self.problems, *more)})
-
     def lacks(self, name: str) -> CredentialError | None:
         """Return the problem that a name is not covered, or None when it is."""
         if any(matches(pattern, name) for pattern in self.names):

@@ -70,7 +70,6 @@ HANDSHAKE: Final = threading.local()
 
 _OK: Final = 0
 _ALERT_FATAL: Final = 2
-_NOACK: Final = 3
 _HANDSHAKE_RECORD: Final = 22
 _CLIENT_HELLO: Final = 1
 
