@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from secureserve.clock import Clock
-    from secureserve.front.conversation import Conversation, Source
+    from secureserve.front.conversation import Conversation, Supply
     from secureserve.front.proxy_protocol import ProxyHeader, ProxyHeaderParser
     from secureserve.front.reverse_dns import Lookup
     from secureserve.front.settings import FrontSettings, Timeouts
@@ -111,9 +111,9 @@ class Connection:
         "sent_size",
         "settings",
         "since",
-        "source",
         "state",
         "streamed",
+        "supply",
         "taken",
         "timeouts",
         "transport",
@@ -142,7 +142,7 @@ class Connection:
         # Most connections wait with nothing to be sent, and an empty deque has room for 64.
         self.out: deque[memoryview] | None = None
         self.out_size = 0
-        self.source: Source | None = None
+        self.supply: Supply | None = None
         self.linger = False
         self.keep_open = False
         self.plain_on_tls = False
@@ -209,7 +209,7 @@ class Connection:
         while sent < limit:
             out = self.out
             if out is None:
-                if self.source is None:
+                if self.supply is None:
                     return None
                 self._draw()
                 continue
@@ -229,7 +229,7 @@ class Connection:
 
     def has_output(self) -> bool:
         """Return whether something waits to be sent."""
-        return self.out is not None or self.source is not None
+        return self.out is not None or self.supply is not None
 
     def receive(self) -> bytes | Want:
         """Return what has arrived; ``b""`` at the end of the stream.
@@ -244,21 +244,21 @@ class Connection:
         return data
 
     def _draw(self) -> None:
-        source = self.source
-        assert source is not None  # noqa: S101 - the caller has looked
+        supply = self.supply
+        assert supply is not None  # noqa: S101 - the caller has looked
         try:
-            self.queue(next(source))
+            self.queue(next(supply))
         except StopIteration:
-            self.source = None
-            source.close()
+            self.supply = None
+            supply.close()
 
     def release(self) -> None:
         """Let go of everything that is held for the peer."""
         self.out = None
         self.out_size = 0
-        source, self.source = self.source, None
-        if source is not None:
-            source.close()
+        supply, self.supply = self.supply, None
+        if supply is not None:
+            supply.close()
         conversation, self.conversation = self.conversation, NOTHING_SAID
         conversation.close()
 
@@ -273,7 +273,7 @@ class Connection:
             PeerTimeout: The peer does not read fast enough.
             ConnectionError: The connection broke.
         """
-        if self.out is None and self.source is None:
+        if self.out is None and self.supply is None:
             size = len(data)
             if size > SENT_AT_ONCE:
                 self.queue(data)
@@ -352,13 +352,13 @@ class Connection:
 
     def _make_room(self) -> None:
         limit = self.settings.max_buffered_response_size
-        if self.out_size <= limit and self.source is None:
+        if self.out_size <= limit and self.supply is None:
             return
         self.begin_sending()
-        while self.out_size > limit or self.source is not None:
+        while self.out_size > limit or self.supply is not None:
             want = self.flush(self.out_size)
             if want is None:
-                if self.source is None:
+                if self.supply is None:
                     return
                 continue
             self._wait(want, self.sending_until, "read the response", self.settings.min_write_rate)

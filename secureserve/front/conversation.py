@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from secureserve.errors import PeerError
 
-__all__ = ["NOTHING_SAID", "Conversation", "Need", "Source"]
+__all__ = ["NOTHING_SAID", "Conversation", "Need", "Supply"]
 
 
 class Need(enum.Enum):
@@ -86,7 +86,7 @@ class _NothingSaid:
 NOTHING_SAID: Final = _NothingSaid()
 
 
-class Source(Protocol):
+class Supply(Protocol):
     """Content that is drawn as the peer takes it.
 
     Threads: one at a time, not always the same.

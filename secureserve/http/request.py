@@ -18,7 +18,7 @@ from secureserve.http.fields import ResponseFields, status_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from secureserve.front.conversation import Source
+    from secureserve.front.conversation import Supply
     from secureserve.http.connection import HTTPConnection
     from secureserve.http.server import HTTPServer
 
@@ -277,18 +277,18 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
         self._without_content = self.method == b"HEAD"
         self.close_connection = not self.message.keep_alive
 
-    def leave_to_front(self, source: Source) -> bool:
+    def leave_to_front(self, supply: Supply) -> bool:
         """Leave content of the declared length to the Front, which draws it as the peer takes it.
 
         Returns:
-            Whether it was taken, and closing `source` is the Front's from now on.
+            Whether it was taken, and closing `supply` is the Front's from now on.
         """
         self.ensure_headers_sent()
         if self._without_content or self.declared is None or self.body_sent:
             return False
         self._send(b"")
         self.body_sent = self.declared
-        self.conn.connection.source = source
+        self.conn.connection.supply = supply
         return True
 
     def simple_response(self, status: str | bytes, msg: str | bytes = "") -> None:

@@ -312,7 +312,7 @@ def test_blocks_are_drawn_as_the_peer_takes_them(pair: tuple[socket.socket, sock
             closed.append(True)
 
     connection = connection_on(ours)
-    connection.source = blocks()  # type: ignore[assignment]
+    connection.supply = blocks()  # type: ignore[assignment]
     connection.flush(1 << 30)
     assert 0 < len(drawn) < 100
     connection.release()
