@@ -12,6 +12,7 @@ from OpenSSL import SSL
 
 from secureserve.errors import HandshakeFailed
 from secureserve.tls.engines.pyopenssl import binding
+from secureserve.tls.engines.pyopenssl.library import connection_error, reason_of
 
 __all__ = ["PROBE_TIMEOUT", "presented_chain"]
 
@@ -70,7 +71,9 @@ def presented_chain(
                 return chain
             if isinstance(error, OSError):
                 raise
-            raise HandshakeFailed(f"The TLS handshake failed: {_reason(error)}.") from error
+            if isinstance(error, SSL.SysCallError):
+                raise connection_error(error) from error
+            raise HandshakeFailed(f"The TLS handshake failed: {reason_of(error)}.") from error
         return _chain(connection)
 
 
@@ -94,14 +97,6 @@ def _shake_hands(connection: SSL.Connection, sock: socket.socket, timeout: float
 def _chain(connection: SSL.Connection) -> tuple[bytes, ...]:
     chain = connection.get_peer_cert_chain(as_cryptography=True) or ()
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
-
-
-def _reason(error: SSL.Error) -> str:
-    """Return what OpenSSL says, in its words."""
-    if isinstance(error, SSL.SysCallError):
-        return "the connection was closed" if error.args[0] == -1 else str(error.args[1])
-    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return entries[-1][2] if entries else "the connection was closed"
 
 
 def _connect(address: tuple[str, int] | str, timeout: float) -> socket.socket:

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -182,6 +183,34 @@ def test_check_goes_on_where_nobody_answers(certs: Any, tls_authority: Authority
     first, second = output.splitlines()
     assert re.fullmatch(r"NoCredential: 127\.0\.0\.1:1 presents no certificate: .*refused.*", first)
     assert "none does not exist" in second
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (None, "connection reset by peer"),
+        (b"", "the peer closed the connection"),
+        (b"220 ready\r\n", "The TLS handshake failed: wrong version number"),
+    ],
+)
+def test_show_says_why_there_is_nothing_to_show(certs: Any, said: bytes | None, reason: str) -> None:
+    """Somebody who listens and speaks no TLS, or hangs up, is told from a server without a certificate."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                # Closed over what the client has sent, the socket resets the connection.
+                sock.recv(1 if said is None else 65536)
+                sock.sendall(said or b"")
+
+        server = threading.Thread(target=answer)
+        server.start()
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        status, _, errors = certs("show", target)
+        server.join()
+    assert status == 2
+    assert f"{target} presents no certificate: {reason}." in errors
 
 
 def test_last_minutes(certs: Any, tls_authority: Authority, tmp_path: Path) -> None:

@@ -14,13 +14,16 @@ __all__ = ["LIBRARY", "connection_error", "reason_of"]
 
 LIBRARY: Final = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode()
 
+_END_OF_STREAM: Final = -1
+"""What pyOpenSSL has in the place of an error's number where the stream ended."""
+
 
 def reason_of(error: Exception) -> str:
     """Return the reason of the first error in OpenSSL's queue, which is the cause of the others."""
     queue = error.args[0] if error.args else ()
     if isinstance(queue, list):
         return normalise_reason(queue[0][-1]) if queue else "the connection is broken"
-    return str(error)
+    return "the peer closed the connection" if queue == _END_OF_STREAM else str(error)
 
 
 def connection_error(error: Exception) -> ConnectionError:
