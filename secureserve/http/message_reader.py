@@ -188,7 +188,6 @@ class MessageReader:
         fields = head[line_end:]
         unread = head
         if version == (1, 1) and len(fields) == len(last.head) - last.line_size and last.head.endswith(fields):
-            message.environ_fields = last.environ_fields
             unread = head[:line_end] + _END
         elif head.count(b"\n") - 2 > self._limits.max_fields:
             raise HeadTooLarge(f"The request has more than {self._limits.max_fields} header fields.", status=431)
@@ -197,6 +196,9 @@ class MessageReader:
         # llhttp lets more than one space pass, other protocols, and a line without any.
         if version is None or line_end != len(message.method) + len(message.target) + _SPACES + _VERSION_SIZE:
             raise refusal(head, None)
+        # Not before the line is known to be nothing else: llhttp finds a field in one that has a bare LF, and the last
+        # fields are other connections' too.
+        message.environ_fields = message.environ_fields if unread is head else last.environ_fields
         message.version = version
         self._check_head(message)
         if (

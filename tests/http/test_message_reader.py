@@ -543,6 +543,10 @@ LINES = (
     b"GET /\x01 HTTP/1.1\r\n",
     b"NONSENSE / HTTP/1.1\r\n",
     b"GET / HTTP/2.0\r\n",
+    b"GET /\nX: HTTP/1.1\r\n",
+    b"GET /\nTransfer-Encoding: HTTP/1.1\r\n",
+    b"GET /\rX: HTTP/1.1\r\n",
+    b"GET / HTTP/1.1\nX: HTTP/1.1\r\n",
 )
 FIELDS = (
     HOST,
@@ -732,6 +736,20 @@ def test_what_is_a_clients_own_is_not_kept_beyond_its_connection(field: bytes) -
     reader.feed(LINE + HOST + field + b"\r\n")
     assert reader.message.head
     assert len(readers.first_heads) == 0
+
+
+@pytest.mark.parametrize("line", [b"GET /\nCookie: a=b; HTTP/1.1\r\n", b"GET /\nTransfer-Encoding: HTTP/1.1\r\n"])
+def test_a_refused_line_leaves_nothing_in_the_fields_that_others_share(line: bytes) -> None:
+    """A bare LF in a request line makes a field of what follows, in the eyes of llhttp."""
+    readers = Readers()
+    reader, fields = readers.new(), HOST + b"\r\n"
+    reader.feed(b"GET / HTTP/1.1\r\n" + fields)
+    reader.next()
+    with pytest.raises(BadRequest):
+        reader.feed(line + fields)
+    other = readers.new()
+    other.feed(b"GET / HTTP/1.1\r\n" + fields)
+    assert other.message.environ_fields == {"HTTP_HOST": "localhost"}
 
 
 def test_first_heads_are_remembered_within_bounds() -> None:
