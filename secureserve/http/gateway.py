@@ -77,6 +77,8 @@ class WSGIGateway(cheroot.wsgi.Gateway_10):  # type: ignore[misc]
             "PATH_INFO": req.path.decode("latin-1"),
             "QUERY_STRING": req.qs.decode("latin-1"),
             "SERVER_PROTOCOL": "HTTP/1.1" if message.version == (1, 1) else "HTTP/1.0",
+            # Not a part that is shared: whoever captures the output of a program, as tests do, puts another one there.
+            "wsgi.errors": sys.stderr,
             "wsgi.input": req.rfile,
         }
         if conn.tls is not None:
@@ -241,7 +243,6 @@ def _shared_environ(server: HTTPServer, conn: HTTPConnection, port: str) -> dict
         "SERVER_NAME": server.host_name,
         "SERVER_PORT": port,
         "SERVER_SOFTWARE": server.software,
-        "wsgi.errors": sys.stderr,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
         "wsgi.multiprocess": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import socket
@@ -105,6 +106,20 @@ def test_requests_do_not_share_an_environ(serve: Serving) -> None:
 
     with serve(app) as server, serve.talk(server) as talker:
         assert [talker.get().status for _ in range(3)] == [200] * 3
+
+
+def test_errors_go_where_they_go_at_the_time_of_the_request(serve_any: Serving) -> None:
+    """A stream that stood in for standard error, and was closed since, is given to nobody any more."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ["wsgi.errors"].write(environ["PATH_INFO"])
+        return hello(environ, start_response)
+
+    with serve_any(app) as server, serve_any.talk(server) as kept:
+        for _ in range(2):
+            with io.StringIO() as stream, contextlib.redirect_stderr(stream), serve_any.talk(server) as talker:
+                assert [kept.get().status, talker.get().status] == [200, 200]
+                assert stream.getvalue() == "//"
 
 
 def test_the_validator_finds_nothing_to_complain_about(serve_tls: Serving) -> None:
