@@ -50,6 +50,7 @@ class _Stream(io.RawIOBase):
 
     def __init__(self, reader: MessageReader, connection: Connection, proceed: Callable[[], None]) -> None:
         self._reader = reader
+        self._message = reader.message
         self._connection = connection
         self._proceed = proceed
         self._content = memoryview(reader.take_content())
@@ -65,6 +66,9 @@ class _Stream(io.RawIOBase):
             return self._take(view)
         if self._error is not None:
             raise self._error
+        if self._reader.message is not self._message:
+            # An application that has kept it beyond its request: what comes now belongs to the next one.
+            return 0
         try:
             size = self._receive(view)
         except PeerError as error:

@@ -163,6 +163,8 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
             raise ValueError(f"The response had {self.body_sent} of the {self.declared} bytes that it declared.")
         if self.chunked_write:
             self._send(LAST_CHUNK)
+            # Whatever is written later, by an application that has kept `write`, is more than there was to be.
+            self.declared = self.body_sent
         elif self._head:
             self._send(b"")
 

@@ -414,6 +414,23 @@ def test_a_body_that_nobody_reads_does_not_become_a_request(serve_any: Serving, 
             assert talker.get().body == b"ok"
 
 
+@pytest.mark.parametrize("data", [post(len(LARGE)) + LARGE, CHUNKED + chunks(LARGE)])
+def test_a_body_kept_beyond_its_request_gets_nothing_of_the_next(serve_any: Serving, data: bytes) -> None:
+    """Reading on, where all was read, finds the end there, and the next request has all of its own."""
+    kept: list[io.BufferedIOBase] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        kept.append(environ["wsgi.input"])
+        bodies = [body.read() for body in kept]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [" ".join(str(len(body)) for body in bodies).encode()]
+
+    with serve_any(app) as server, serve_any.talk(server) as talker:
+        for expected in (b"%d" % len(LARGE), b"0 %d" % len(LARGE)):
+            talker.send(data)
+            assert talker.response().body == expected
+
+
 def test_closing_the_body_is_no_end_of_it(serve: Serving) -> None:
     """An application that closes wsgi.input without reading gets its response through, and the connection ends."""
 

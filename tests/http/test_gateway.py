@@ -151,6 +151,22 @@ def test_the_validator_finds_nothing_to_complain_about(serve_tls: Serving) -> No
         assert talker.response().status == 200
 
 
+def test_a_write_kept_beyond_its_response_writes_nothing(serve_any: Serving) -> None:
+    """Nothing gets between the responses of a connection, or into the next one, and the application is told."""
+    kept: list[Any] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not kept:
+            kept.append(start_response("200 OK", []))
+            return [b"one", b"two"]
+        with pytest.raises(ValueError, match="4 bytes more than it declared"):
+            kept[0](b"late")
+        return hello(environ, start_response)
+
+    with serve_any(app) as server, serve_any.talk(server) as talker:
+        assert [talker.get().body, talker.get().body] == [b"onetwo", b"hello"]
+
+
 # Applications that fail.
 
 
