@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import select
 import socket
 import ssl
 import subprocess
 import sys
+import weakref
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +19,9 @@ from secureserve.certificates.store import CertificateStore
 from secureserve.errors import ConfigurationError, HandshakeFailed
 from secureserve.events import Events, TicketKeysRenewed
 from secureserve.tls.acceptor import TICKET_KEY_LIFETIME, TLSAcceptor
+from secureserve.tls.engines.base import Want
 from secureserve.tls.policy import ACME_PROTOCOL, TLSPolicy
-from tests.tls.lockstep import Pair, connected, limited
+from tests.tls.lockstep import DEADLINE, Pair, connected, limited
 from tests.tls.serving import SmallServer
 
 if TYPE_CHECKING:
@@ -186,6 +190,8 @@ def session_of(acceptor: TLSAcceptor, client: ssl.SSLContext) -> ssl.SSLSession:
         pair.to_client(b"with TLS 1.3 tickets come after the handshake")
         session = pair.client.tls.session
         assert session is not None
+        # OpenSSL keeps no session of a connection that broke.
+        pair.server.close_notify()
         return session
 
 
@@ -219,6 +225,23 @@ def test_sessions_can_be_forgotten(tls_authority: Authority, engine: str, client
     assert not resumes(acceptor, client, session)
     assert resumes(acceptor, client, session_of(acceptor, client))
     assert seen == [TicketKeysRenewed("the key was stolen")]
+
+
+def test_keys_may_be_renewed_in_the_middle_of_a_handshake(tls_authority: Authority, engine: str) -> None:
+    """A client that has to retry (RFC 8446, 4.1.4) is asked for its name again, by a context that is still there."""
+    store = CertificateStore([tls_authority.issue("localhost").credential])
+    acceptor = TLSAcceptor(store, TLSPolicy(groups=("P-384",)), engine=engine)
+    base: weakref.ref[Any] = weakref.ref(acceptor._engine._base)
+    with connected(acceptor, tls_authority.client_context()) as pair:
+        pair.client.handshake()
+        select.select([pair.server.fileno()], [], [], DEADLINE)
+        assert pair.server.handshake() is Want.READ
+        assert pair.server.tls is None
+        acceptor.forget_sessions("the key was stolen")
+        gc.collect()
+        assert base() is not None
+        pair.shake_hands()
+        assert pair.to_server(b"x") == b"x"
 
 
 class _LaterClock:
@@ -256,6 +279,7 @@ def test_tickets_can_be_turned_off(tls_authority: Authority, engine: str, client
         pair.shake_hands()
         pair.to_client(b"x")
         session = pair.client.tls.session
+        pair.server.close_notify()
     if session is not None:
         assert not resumes(acceptor, client, session)
 

@@ -76,6 +76,7 @@ class BuiltinConnection:
 
     __slots__ = (
         "_alert",
+        "_base",
         "_engine",
         "_is_over",
         "_is_resting",
@@ -89,7 +90,7 @@ class BuiltinConnection:
         "tls",
     )
 
-    def __init__(self, engine: BuiltinEngine, sock: socket.socket, library: Any) -> None:
+    def __init__(self, engine: BuiltinEngine, sock: socket.socket, base: ssl.SSLContext) -> None:
         self.sock = sock
         self.tls: TLSInfo | None = None
         self.close_notify_received = False
@@ -101,7 +102,8 @@ class BuiltinConnection:
         self._is_over = False
         self._is_strange = True
         self._is_resting = False
-        self._library = library
+        self._library: Any = CLOSED
+        self._begin_on(base)
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 once closed."""
@@ -253,8 +255,26 @@ class BuiltinConnection:
         if message:
             self.hello = parse_client_hello(message)
             self._require_ascii_name(sock)
+        if (base := self._engine.base_for(self.hello)) is not None:
+            self._begin_on(base)
         self._is_strange = False
         return True
+
+    def _begin_on(self, base: ssl.SSLContext) -> None:
+        """Put TLS on the socket.
+
+        Raises:
+            ConnectionError: The library has no room for it.
+        """
+        # OpenSSL asks the first context's callback again when a client retries, in whatever context it is by then, and
+        # ssl does not keep that one alive for it.
+        self._base = base
+        context: Any = base
+        try:
+            # What wrap_socket() does after it has asked the system about a socket of which we know it all.
+            self._library = context._wrap_socket(self.sock, True)  # noqa: SLF001 - as above
+        except OSError as error:
+            raise connection_error(error) from None
 
     def _require_ascii_name(self, sock: socket.socket) -> None:
         """Refuse a name that no host has (RFC 6066, 3). The library would print a traceback, as often as a peer likes.

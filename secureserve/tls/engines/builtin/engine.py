@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from secureserve.errors import ConfigurationError, CredentialError, HandshakeFailed
 from secureserve.tls.alerts import NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME
@@ -20,7 +20,6 @@ from secureserve.tls.engines.builtin.library import (
     SETS_CIPHERSUITES,
     SETS_GROUPS,
     TELLS_GROUP,
-    connection_error,
     reason_of,
 )
 from secureserve.tls.engines.memory_file import memory_file
@@ -135,13 +134,17 @@ class BuiltinEngine:
         Raises:
             ConnectionError: The library has no room for it.
         """
-        base: Any = self._base
-        try:
-            # What wrap_socket() does after it has asked the system about a socket of which we know it all.
-            library = base._wrap_socket(sock, True)  # noqa: SLF001 - as above
-        except OSError as error:
-            raise connection_error(error) from None
-        return BuiltinConnection(self, sock, library)
+        return BuiltinConnection(self, sock, self._base)
+
+    def base_for(self, hello: ClientHello | None) -> ssl.SSLContext | None:
+        """Return the context that a client is to begin with; None for the one that all others do.
+
+        Sessions of TLS 1.2 that get no ticket OpenSSL keeps in that context, where a client finds its own by their
+        number, and ssl has no call against it. So where none is to be resumed, each has a context to itself.
+        """
+        if self._policy.resumes_sessions or self.version_for(hello) == TLSVersion.TLSv1_3.value:
+            return None
+        return self._new_base()
 
     def renew_ticket_keys(self) -> None:
         """Make it impossible to resume sessions from before."""
