@@ -4,14 +4,19 @@ A signal handler interrupts whatever the main thread is doing, locks held and al
 own reads from Python's wake-up descriptor which signal came, and acts on it. The handler alone would not do: Python
 runs it when the main thread gets round to it, and one about to wait on a lock does not until the lock is free.
 Each signal is a channel of its name (``SIGHUP``), to which anybody may subscribe.
+
+A process that the application forks off (`multiprocessing` does) would share handlers and descriptor: its SIGTERM would
+end its parent, and not itself. So it gets back what was there before.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from secureserve.errors import LifecycleError, SecureServeError
@@ -25,6 +30,9 @@ __all__ = ["SignalHandler"]
 
 REOPEN_LOGS: Final = "reopen_logs"
 """The channel on which SIGUSR1 asks everybody to open their log files anew."""
+
+_subscribed: Final[list[SignalHandler]] = []
+"""Those that a forked process has to forget, the latest one last."""
 
 
 class SignalHandler:
@@ -82,6 +90,8 @@ class SignalHandler:
                 continue
             self.engine.subscribe(name, action)
             self._former[number] = signal.signal(number, _do_nothing)
+        _subscribed.append(self)
+        _see_to_forked_processes()
 
     def unsubscribe(self) -> None:
         """Put the handlers back that were there before.
@@ -92,16 +102,24 @@ class SignalHandler:
         if threading.current_thread() is not threading.main_thread():
             message = "Signal handlers can be restored in the main thread only."
             raise LifecycleError(message)
+        if self in _subscribed:
+            _subscribed.remove(self)
+            self.restore()
+        for name, action in self.actions.items():
+            self.engine.unsubscribe(name, action)
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def restore(self) -> None:
+        """Put back what was there before: in this process, or in one that was forked off it."""
         for number, handler in self._former.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._former.clear()
-        for name, action in self.actions.items():
-            self.engine.unsubscribe(name, action)
-        if self._wake is not None and self._thread is not None:
-            signal.set_wakeup_fd(self._former_descriptor)
+        signal.set_wakeup_fd(self._former_descriptor)
+        if self._wake is not None:
             self._wake.close()
-            self._thread.join()
-            self._wake = self._thread = None
+            self._wake = None
 
     def leave(self) -> None:
         """Exit, letting requests in progress finish; the second time, without."""
@@ -132,6 +150,18 @@ class SignalHandler:
         except SecureServeError:
             # The engine has logged each failure, and keeps what it had.
             self.engine.log(f"Not all that {name} asks for could be done", logging.WARNING)
+
+
+@lru_cache(maxsize=1)
+def _see_to_forked_processes() -> None:
+    """Have each process that is forked off handle signals as this one did before; there is no way to undo it."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget_all)
+
+
+def _forget_all() -> None:
+    while _subscribed:
+        _subscribed.pop().restore()
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

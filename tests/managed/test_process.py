@@ -348,6 +348,51 @@ def test_systemd_is_told_and_its_watchdog_kept_quiet(run: Callable[..., Program]
         assert message.startswith("STOPPING=1")
 
 
+FORKING = """
+import json, multiprocessing, os, signal, sys, warnings
+
+from secureserve import serve
+
+# From Python 3.12 on, of threads, which a server has and an application that forks knows of.
+warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def linger(told):
+    told.send_bytes(b"here")
+    signal.pause()
+
+
+def application(environ, start_response):
+    context = multiprocessing.get_context("fork")
+    hears, told = context.Pipe()
+    child = context.Process(target=linger, args=(told,))
+    child.start()
+    hears.recv_bytes()
+    child.terminate()
+    child.join(10)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(child.exitcode).encode()]
+
+
+def tell(server):
+    print("ready", server.base(), flush=True)
+
+
+if __name__ == "__main__":
+    serve(application, ready=tell, **{"socket_host": "127.0.0.1", "socket_port": 0, **json.loads(sys.argv[1])})
+"""
+
+
+def test_a_signal_for_a_process_of_the_application_is_its_own(run: Callable[..., Program]) -> None:
+    """What the application has forked off ends when it is told to, and the server does not."""
+    program = run(text=FORKING)
+    address = program.wait_ready()
+    for _ in range(2):
+        assert fetch(address) == str(-signal.SIGTERM).encode()
+    program.signal(signal.SIGTERM)
+    assert program.end() == (0, "")
+
+
 def test_what_does_not_start_is_an_error_of_serve(run: Callable[..., Program]) -> None:
     """What serve cannot start it raises in its caller, and the process ends with an error that names the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
