@@ -234,12 +234,16 @@ class Front:
 
     def _failed(self, connection: Connection, error: BaseException) -> bool:
         """Deal with what went wrong in a step: it costs this connection, and nobody else anything."""
+        if not isinstance(error, PeerError):
+            return self._lost(connection, error)
+        try:
+            return self._refuse(connection, error)
+        except BaseException as failure:  # noqa: BLE001 - sorted there
+            return self._lost(connection, failure)
+
+    def _lost(self, connection: Connection, error: BaseException) -> bool:
+        """End a connection with whose peer nothing can be settled any more."""
         registry = self.registry
-        if isinstance(error, PeerError):
-            try:
-                return self._refuse(connection, error)
-            except BaseException as failure:  # noqa: BLE001 - sorted as any other
-                error = failure
         if isinstance(error, ConnectionAbortedError):
             registry.abort(connection, "aborted")
         elif isinstance(error, ConnectionError):

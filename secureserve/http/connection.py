@@ -140,13 +140,15 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever an application raises costs this response, no more
-            self._respond_to_failure(request, error)
+            if request.lost is None:
+                self._respond_to_failure(request, error)
         finally:
             if logs:
                 self._log(message, request.status[:3], request.body_sent, began, time.time() - began)
-        if request.lost is not None:
-            # The application may have swallowed it.
-            raise request.lost
+        lost = request.lost
+        if lost is not None:
+            # There is nobody to tell, whatever the application has made of it.
+            raise type(lost)(*lost.args)
         if not message.complete:
             self.connection.linger = True
             return False
@@ -175,11 +177,6 @@ class HTTPConnection(cheroot.server.HTTPConnection):  # type: ignore[misc]
 
     def _respond_to_failure(self, request: HTTPRequest, error: BaseException) -> None:
         """Tell the client that there is no response, or no whole one, as far as it can still be told."""
-        if request.lost is not None:
-            # There is nobody to tell, and what the application makes of that is no fault of its own.
-            if isinstance(request.lost.__cause__, PeerError):
-                self.server.accounting.refused("slow_reader")
-            raise request.lost
         request.close_connection = True
         truncation = _find_truncation(error)
         if truncation is None:

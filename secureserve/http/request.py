@@ -324,11 +324,14 @@ class HTTPRequest(cheroot.server.HTTPRequest):  # type: ignore[misc]
             if data:
                 write(data)
         except ConnectionError as error:
-            self.lost = error
+            # Not this one, whose traceback leads back here: together they would stay until the collector comes by.
+            self.lost = type(error)(*error.args)
             raise
         except PeerError as error:
+            if self.lost is None:
+                self.server.accounting.refused("slow_reader")
             self.lost = ConnectionAbortedError(str(error))
-            raise self.lost from error
+            raise ConnectionAbortedError(str(error)) from error
 
     def _continue(self) -> None:
         """Answer a client that waits for 100 (Continue), once, and unless the final response has begun."""

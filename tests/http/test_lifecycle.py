@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import time
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +24,11 @@ from secureserve.front.connection import Connection
 from secureserve.front.settings import FrontSettings
 from secureserve.http.server import HTTPServer
 from tests.http.serving import DEADLINE, GET, Gate, connect, get, hello, read_all, running, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.http.talking import Serving, Talker
 
 
 def threads_of(server: HTTPServer) -> list[str]:
@@ -353,8 +359,37 @@ def test_a_server_that_nobody_has_any_more_is_freed() -> None:
     assert stats not in entered
 
 
-def test_a_closed_connection_is_freed_at_once() -> None:
+def content_without_end(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """An application that sends until the client is gone."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return itertools.repeat(b"x" * 65536)
+
+
+def is_answered(talker: Talker) -> None:
+    """Ask, and read the answer."""
+    talker.get()
+    talker.close()
+
+
+def breaks_off_the_response(talker: Talker) -> None:
+    """Go while it is being sent."""
+    talker.request(line="GET /without-end HTTP/1.1")
+    talker.sock.recv(1000)
+    talker.reset()
+
+
+def breaks_off_before_a_refusal(talker: Talker) -> None:
+    """Go without waiting for what there is to say to nonsense."""
+    talker.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n bad: field\r\n\r\n")
+    talker.reset()
+
+
+@pytest.mark.parametrize("ends", [is_answered, breaks_off_the_response, breaks_off_before_a_refusal])
+def test_a_closed_connection_is_freed_at_once(serve_any: Serving, ends: Callable[[Talker], None]) -> None:
     """Nothing holds a connection that is over: neither a deadline to come nor a cycle for the garbage collector."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return (hello if environ["PATH_INFO"] == "/" else content_without_end)(environ, start_response)
 
     def connections() -> set[int]:
         return {id(kept) for kept in gc.get_objects() if isinstance(kept, Connection)}
@@ -363,11 +398,10 @@ def test_a_closed_connection_is_freed_at_once() -> None:
     others = connections()
     gc.disable()
     try:
-        with running() as server:
+        with serve_any(app) as server:
             for _ in range(5):
-                with connect(server) as client:
-                    client.sendall(GET)
-                    assert client.recv(65536)
+                with serve_any.talk(server) as talker:
+                    ends(talker)
             # The thread that ended the last one may still be on its way out of it.
             wait_for(lambda: connections() <= others)
     finally:

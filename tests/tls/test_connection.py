@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -21,6 +22,9 @@ from secureserve.tls.engines.plain import PlainTransport
 from tests.tls.lockstep import DEADLINE, connected, limited
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from secureserve.testing.authority import Authority
 
 
@@ -161,6 +165,95 @@ def test_a_reset_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext, into
             pair.server_receives()
         with pytest.raises(ConnectionError):
             pair.server.send(b"into the void")
+
+
+def test_sending_to_a_peer_that_has_gone_is_a_reset(acceptor: TLSAcceptor, client: ssl.SSLContext) -> None:
+    """The peer has broken off, not we: what is counted and how the connection ends depend on which it was."""
+    with connected(acceptor, client) as pair:
+        pair.shake_hands()
+        pair.client.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        pair.client.tls.close()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            pair.server.send(b"into the void")
+
+
+@pytest.mark.parametrize("call", ["handshake", "receive", "send", "close_notify"])
+def test_what_befell_a_connection_is_not_taken_for_the_end_of_the_next(
+    acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool, call: str
+) -> None:
+    """The libraries keep errors for each thread, and one that a connection left there is not found by another's."""
+    with connected(acceptor, client) as pair, connected(acceptor, client) as broken:
+        pair.into = into
+        pair.shake_hands()
+        if call != "handshake":
+            broken.shake_hands()
+        broken.client.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        broken.client.tls.close()
+        with contextlib.suppress(ConnectionError, HandshakeFailed):
+            getattr(broken.server, call)(*{"receive": [10], "send": [b"into the void"]}.get(call, []))
+        assert pair.receive(10) is Want.READ
+        pair.client.tls.shutdown(socket.SHUT_WR)
+        assert pair.server_receives() == b""
+        assert not pair.server.close_notify_received
+
+
+@pytest.fixture
+def leave_an_error(tmp_path: Path) -> Callable[[], None]:
+    """A function that leaves an error in the thread's queue, as an application may: a call made for ssl's own tests."""
+    nothing = tmp_path / "nothing.pem"
+    nothing.touch()
+
+    def leave() -> None:
+        with pytest.raises(ssl.SSLError):
+            ssl._ssl._test_decode_cert(str(nothing))  # type: ignore[attr-defined]
+
+    return leave
+
+
+def test_an_error_left_by_others_does_not_end_a_connection_that_waits(
+    acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool, leave_an_error: Callable[[], None]
+) -> None:
+    """What the application has done wrong in the thread is no fault of the peer's."""
+    with connected(acceptor, client) as pair:
+        pair.into = into
+        pair.shake_hands()
+        leave_an_error()
+        assert pair.receive(10) is Want.READ
+        pair.client.tls.send(b"hello")
+        leave_an_error()
+        assert pair.server_receives() == b"hello"
+        sent: int | Want = 0
+        while sent is not Want.WRITE:
+            leave_an_error()
+            sent = pair.server.send(bytes(65536))
+
+
+def test_an_error_left_by_others_hides_none_of_the_connections_own(
+    acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool, leave_an_error: Callable[[], None]
+) -> None:
+    """The stream's end is told for what it is."""
+    with connected(acceptor, client) as closed, connected(acceptor, client) as left, connected(acceptor, client) as bad:
+        for pair in (closed, left, bad):
+            pair.into = into
+            pair.shake_hands()
+        with pytest.raises(ssl.SSLWantReadError):
+            closed.client.tls.unwrap()
+        leave_an_error()
+        assert closed.server_receives() == b""
+        assert closed.server.close_notify_received
+        left.client.tls.shutdown(socket.SHUT_WR)
+        leave_an_error()
+        assert left.server_receives() == b""
+        assert not left.server.close_notify_received
+        os.write(bad.client.tls.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        leave_an_error()
+        with pytest.raises(ConnectionAbortedError):
+            bad.server_receives()
+        bad.client.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        bad.client.tls.close()
+        leave_an_error()
+        with pytest.raises(ConnectionError):
+            bad.server.send(b"into the void")
 
 
 def test_garbage_in_the_stream_is_an_error(acceptor: TLSAcceptor, client: ssl.SSLContext, into: bool) -> None:

@@ -12,9 +12,7 @@ every message of a handshake.)
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +35,7 @@ from secureserve.tls.engines.builtin.library import (
     connection_error,
     is_cut_off,
     is_reset,
+    once_more,
     reason_of,
 )
 from secureserve.tls.peeking import MAX_HELLO_SIZE, peek_hello, wake
@@ -153,8 +152,13 @@ class BuiltinConnection:
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except OSError as error:
-            self._end(error)
-            return b""
+            again = once_more(error, self._library, "read", max_bytes)
+            if again is None:
+                self._end(error)
+                return b""
+            if isinstance(again, Want):
+                return again
+            data = again
         if not data:
             self.close_notify_received = self._is_over = True
         return data
@@ -174,8 +178,13 @@ class BuiltinConnection:
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except OSError as error:
-            self._end(error)
-            return 0
+            again = once_more(error, self._library, "read", len(buffer), buffer)
+            if again is None:
+                self._end(error)
+                return 0
+            if isinstance(again, Want):
+                return again
+            size = again
         if not size:
             self.close_notify_received = self._is_over = True
         return size
@@ -195,7 +204,10 @@ class BuiltinConnection:
         except ssl.SSLWantWriteError:
             return Want.WRITE
         except OSError as error:
-            raise connection_error(error) from None
+            again: int | Want | None = once_more(error, self._library, "write", data)
+            if again is None:
+                raise connection_error(error) from None
+            return again
 
     def pending(self) -> int:
         """Return how many decrypted bytes wait inside; a selector never tells of them."""
@@ -237,10 +249,8 @@ class BuiltinConnection:
 
     def _end(self, error: Exception) -> None:
         """Take note that the stream was cut off, or raise the `ConnectionError` of what else happened to it."""
-        if not is_cut_off(error):
+        if not is_cut_off(error) or is_reset(error):
             raise connection_error(error) from None
-        if is_reset(error):
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
         self._is_over = True
 
     def _meet(self) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HANDSHAKE",
     "MISSING",
+    "forget_errors",
     "on_alpn",
     "on_client_hello",
     "on_server_name",
@@ -74,11 +75,19 @@ _HANDSHAKE_RECORD: Final = 22
 _CLIENT_HELLO: Final = 1
 
 
+def forget_errors() -> None:
+    """Empty this thread's queue of errors, in which pyOpenSSL leaves that of a call of the system that failed.
+
+    The next failure in this thread, of whichever connection, would be taken for that one.
+    """
+    _lib.ERR_clear_error()
+
+
 def selectable_groups(context: SSL.Context, names: Sequence[str]) -> tuple[str, ...]:
     """Return those groups that the library has, in their order. `context` must not be used for anything else."""
     raw = context._context  # noqa: SLF001 - pyOpenSSL has no public call for groups
     known = tuple(name for name in names if _lib.SSL_CTX_set1_curves_list(raw, name.encode()) == 1)
-    _lib.ERR_clear_error()
+    forget_errors()
     return known
 
 
@@ -96,7 +105,7 @@ def set_signature_schemes(context: SSL.Context, names: str) -> None:
     """
     raw = context._context  # noqa: SLF001 - pyOpenSSL has no public call for signature schemes
     if _lib.SSL_CTX_set1_sigalgs_list(raw, names.encode()) != 1:
-        _lib.ERR_clear_error()
+        forget_errors()
         message = f"OpenSSL does not take these signature schemes: {names}"
         raise ValueError(message)
 

@@ -101,6 +101,7 @@ class PyOpenSSLConnection:
         except SSL.WantWriteError:
             return Want.WRITE
         except (SSL.Error, OSError) as error:
+            binding.forget_errors()
             raise self._handshake_error(error) from None
         finally:
             local.connection = None
@@ -163,6 +164,7 @@ class PyOpenSSLConnection:
         except SSL.WantWriteError:
             return Want.WRITE
         except (SSL.Error, OSError) as error:
+            binding.forget_errors()
             raise connection_error(error) from None
 
     def pending(self) -> int:
@@ -176,7 +178,7 @@ class PyOpenSSLConnection:
         except SSL.WantWriteError:
             return Want.WRITE
         except (SSL.Error, OSError):
-            return None
+            binding.forget_errors()
         return None
 
     def close(self) -> None:
@@ -214,6 +216,7 @@ class PyOpenSSLConnection:
 
     def _end(self, error: Exception) -> None:
         """Take note that the stream ended, or raise the `ConnectionError` of what else happened to it."""
+        binding.forget_errors()
         if isinstance(error, SSL.ZeroReturnError):
             self.close_notify_received = True
         elif not error.args or error.args[0] != -1:
