@@ -9,7 +9,6 @@ import os
 import socket
 import threading
 import time
-import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,6 +143,7 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
             reuse_port=reuse_port,
         )
         self.requests = self._make_workers(numthreads, max)
+        self._describe_stats()
 
     @property
     def bind_addr(self) -> Any:
@@ -307,14 +307,6 @@ class HTTPServer(cheroot.wsgi.Server):  # type: ignore[misc]
         finally:
             self.stop()
             thread.join()
-
-    def clear_stats(self) -> None:
-        """Count anew in `stats`, which is among cheroot's `logging.statistics` for as long as there is this server."""
-        # cheroot never takes one out, and what is in there would keep every server that was ever made, with its keys.
-        server: Any = weakref.proxy(self)
-        cheroot.wsgi.Server.clear_stats(server)
-        HTTPServer._describe_stats(server)
-        weakref.finalize(self, vars(logging)["statistics"].pop, f"Cheroot HTTPServer {id(server)}", None)
 
     # Inside.
 

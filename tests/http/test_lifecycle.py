@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -342,21 +341,6 @@ def test_many_starts_and_stops_leave_no_descriptor() -> None:
             client.sendall(GET)
             assert client.recv(65536)
     assert descriptors() <= before + 1
-
-
-def test_a_server_that_nobody_has_any_more_is_freed() -> None:
-    """Neither cheroot's table of statistics nor anything of ours keeps it, with its certificates, until the end."""
-    with running() as server:
-        assert get(server) == (200, b"hello")
-        freed, stats = weakref.ref(server), server.stats
-        server.clear_stats()
-        assert stats not in (entered := logging.statistics.values())  # type: ignore[attr-defined]
-        stats = server.stats
-        assert (stats in entered, stats["Requests"](stats)) == (True, 1)
-    del server
-    gc.collect()
-    assert freed() is None
-    assert stats not in entered
 
 
 def content_without_end(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
